@@ -1,0 +1,320 @@
+package sqlitestore_test
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/events/sqlitestore"
+	"github.com/stockledger/stockledger/events/storetest"
+)
+
+// The test binary runs itself as a child that appends to a log until it is
+// killed, and prints the positions acknowledged to it.
+const (
+	childLog   = "STOCKLEDGER_TEST_CHILD_LOG"
+	childRound = "STOCKLEDGER_TEST_CHILD_ROUND" // or "full", for a child whose disk fills up
+	childBound = "STOCKLEDGER_TEST_CHILD_BOUND" // "narrow" or nothing
+)
+
+var openers = map[string]func(path string) (*sqlitestore.Store, error){
+	"": sqlitestore.Open, "narrow": sqlitestore.OpenNarrow,
+}
+
+func child(path, round string) {
+	s, err := openers[os.Getenv(childBound)](path)
+	if err != nil {
+		fmt.Println("open:", err)
+		os.Exit(1)
+	}
+	var a storetest.Author
+	for n := 0; ; n++ {
+		if round == "full" && n == 20 {
+			limitFiles(path)
+		}
+		own := "item-" + round
+		positions, err := s.Append(context.Background(),
+			a.Commit(own, own+"-b", own), a.Commit(fmt.Sprintf("%s-%d", own, n)), a.Commit(own+"-b", own))
+		if err != nil {
+			full(s, err)
+		}
+		for _, p := range positions {
+			fmt.Println(p)
+		}
+	}
+}
+
+// limitFiles lets no file grow more than a little from here on, as a disk does
+// that fills up.
+func limitFiles(path string) {
+	signal.Ignore(syscall.SIGXFSZ)
+	info, err := os.Stat(path + "-wal")
+	if err != nil {
+		panic(err)
+	}
+	setLimit(uint64(info.Size()) + 100_000)
+}
+
+func setLimit(n uint64) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		panic(err)
+	}
+	limit.Cur = min(n, limit.Max)
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		panic(err)
+	}
+}
+
+// full is what the child does when its disk is full: it makes room again, and
+// finds that the store does not go on.
+func full(s *sqlitestore.Store, err error) {
+	fmt.Println("full:", err)
+	setLimit(1 << 62)
+	_, err = s.Append(context.Background(), new(storetest.Author).Commit("item-later"))
+	fmt.Println("later:", err)
+	read := 0
+	for _, err := range s.Read(context.Background(), "item-full", 0) {
+		if err != nil {
+			fmt.Println("read:", err)
+		}
+		read++
+	}
+	fmt.Println("read:", read > 0)
+	os.Exit(0)
+}
+
+// start runs a child on the log at path.
+func start(t *testing.T, path, round string) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), childLog+"="+path, childRound+"="+round)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	return cmd, bufio.NewScanner(out)
+}
+
+// killed runs a child until it has acknowledged so many commits, kills it, and
+// returns all positions it acknowledged.
+func killed(t *testing.T, path, round string, acknowledge int) (acknowledged []uint64) {
+	t.Helper()
+	cmd, lines := start(t, path, round)
+	for lines.Scan() {
+		p, err := strconv.ParseUint(lines.Text(), 10, 64)
+		require.NoError(t, err, lines.Text())
+		acknowledged = append(acknowledged, p)
+		if len(acknowledged) == 1 {
+			_, err := sqlitestore.Open(path)
+			require.ErrorIs(t, err, events.ErrInUse)
+			require.ErrorContains(t, err, fmt.Sprintf("process %d has it open", cmd.Process.Pid))
+		}
+		if len(acknowledged) == acknowledge {
+			require.NoError(t, cmd.Process.Kill())
+		}
+	}
+	require.Error(t, cmd.Wait())
+	require.GreaterOrEqual(t, len(acknowledged), acknowledge)
+	return acknowledged
+}
+
+// wholeLog reads the log in both directions, and checks that it is made of whole
+// commits, without gaps, each event once, in streams that verify.
+func wholeLog(t *testing.T, s events.Store) (log []events.Recorded) {
+	t.Helper()
+	head, err := s.Head(t.Context())
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for uint64(len(log)) < head {
+		for batch, err := range s.Subscribe(ctx, uint64(len(log))) {
+			require.NoError(t, err)
+			log = append(log, batch...)
+			break
+		}
+	}
+	last := make(map[string]events.Recorded)
+	ids := make(map[string]bool)
+	part := 0
+	for i, e := range log {
+		require.EqualValues(t, i+1, e.Position)
+		require.NoError(t, e.Verify(last[e.Stream]))
+		last[e.Stream] = e
+		m, err := e.Metadata()
+		require.NoError(t, err)
+		require.False(t, ids[m.EventID], "event %s is there twice", m.EventID)
+		ids[m.EventID] = true
+		require.Equal(t, part+1, m.Part, "position %d", e.Position)
+		part = m.Part % m.Parts
+	}
+	require.Zero(t, part, "the log ends inside a commit")
+	for stream, newest := range last {
+		n := uint64(0)
+		for e, err := range s.Read(t.Context(), stream, 0) {
+			require.NoError(t, err)
+			require.Equal(t, log[e.Position-1].Hash, e.Hash)
+			n++
+		}
+		require.Equal(t, newest.Version, n, stream)
+	}
+	return log
+}
+
+func TestKilledProcessLosesNothingItAcknowledged(t *testing.T) {
+	for name, open := range openers {
+		t.Run("bound "+name, func(t *testing.T) {
+			t.Setenv(childBound, name)
+			losesNothing(t, open)
+		})
+	}
+}
+
+func losesNothing(t *testing.T, open func(path string) (*sqlitestore.Store, error)) {
+	path := newPath(t)
+	seen := 0
+	for round := range 10 {
+		acknowledged := killed(t, path, strconv.Itoa(round), 3+round*round*5)
+		s, err := open(path)
+		require.NoError(t, err)
+		log := wholeLog(t, s)
+		require.Greater(t, len(log), seen)
+		seen = len(log)
+		for _, p := range acknowledged {
+			require.LessOrEqual(t, p, uint64(len(log)))
+			e := log[p-1]
+			m, err := e.Metadata()
+			require.NoError(t, err)
+			require.True(t, m.Last())
+			require.True(t, strings.HasPrefix(e.Stream+"-", fmt.Sprintf("item-%d-", round)), e.Stream)
+		}
+		require.NoError(t, s.Close())
+	}
+}
+
+func TestTornWriteAheadLogOpensWithAPrefixOfWholeCommits(t *testing.T) {
+	path := newPath(t)
+	killed(t, path, "0", 300)
+	wal, err := os.ReadFile(path + "-wal")
+	require.NoError(t, err)
+	file, err := os.ReadFile(path)
+	require.NoError(t, err)
+	s := open(t, path)
+	log := wholeLog(t, s)
+
+	offsets := []int{0, 1, 31, 32, 33, 56, 4151, 4152, 4153, len(wal) - 1, len(wal) - 4153, len(wal)}
+	for range 10 {
+		offsets = append(offsets, rand.IntN(len(wal)))
+	}
+	longest := 0
+	for _, at := range offsets {
+		flipped := append([]byte(nil), wal...)
+		flipped[min(at, len(wal)-1)] ^= 0x55
+		for name, damaged := range map[string][]byte{"cut": wal[:at], "flipped": flipped} {
+			t.Run(fmt.Sprintf("%s at %d", name, at), func(t *testing.T) {
+				path := newPath(t)
+				require.NoError(t, os.WriteFile(path, file, 0o600))
+				require.NoError(t, os.WriteFile(path+"-wal", damaged, 0o600))
+				s := open(t, path)
+				got := wholeLog(t, s)
+				require.LessOrEqual(t, len(got), len(log))
+				for i, e := range got {
+					require.Equal(t, log[i].Hash, e.Hash)
+				}
+				longest = max(longest, len(got))
+				mustAppend(t, s, new(storetest.Author).Commit("item-after"))
+				wholeLog(t, s)
+			})
+		}
+	}
+	require.Len(t, log, longest, "the undamaged copy holds all")
+}
+
+// A copy of the files at any moment is what a dead machine leaves behind.
+func TestCopiesOfAnOpenLogAreLogs(t *testing.T) {
+	path := newPath(t)
+	s, err := sqlitestore.OpenNarrow(path)
+	require.NoError(t, err)
+	defer s.Close()
+	var a storetest.Author
+	for n := range 60 {
+		mustAppend(t, s, a.Commit("item-1", fmt.Sprintf("item-%d", n%7), "item-1"))
+		if n%4 > 0 {
+			continue
+		}
+		twin := newPath(t)
+		for _, suffix := range []string{"", "-wal"} {
+			text, err := os.ReadFile(path + suffix)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(twin+suffix, text, 0o600))
+		}
+		copied, err := sqlitestore.OpenNarrow(twin)
+		require.NoError(t, err)
+		require.Len(t, wholeLog(t, copied), len(a.Log))
+		require.NoError(t, copied.Close())
+		copied, err = sqlitestore.OpenNarrow(twin) // and after all places are written
+		require.NoError(t, err)
+		require.Len(t, wholeLog(t, copied), len(a.Log))
+		require.NoError(t, copied.Close())
+	}
+}
+
+func TestFullDiskStopsTheStore(t *testing.T) {
+	path := newPath(t)
+	cmd, lines := start(t, path, "full")
+	var acknowledged uint64
+	said := make(map[string]string)
+	for lines.Scan() {
+		if what, rest, found := strings.Cut(lines.Text(), ": "); found {
+			said[what] = rest
+			continue
+		}
+		p, err := strconv.ParseUint(lines.Text(), 10, 64)
+		require.NoError(t, err)
+		acknowledged = p
+	}
+	require.NoError(t, cmd.Wait())
+	require.Contains(t, said["full"], "append to log "+path)
+	require.Contains(t, said["later"], events.ErrStopped.Error())
+	require.Equal(t, "true", said["read"], "what was recorded before is still read")
+
+	s := open(t, path)
+	log := wholeLog(t, s)
+	require.GreaterOrEqual(t, uint64(len(log)), acknowledged)
+	mustAppend(t, s, new(storetest.Author).Commit("item-after"))
+}
+
+// query runs SQL on a file as another program would, and returns the first value.
+func query(t *testing.T, path, script string) any {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+escape(path))
+	require.NoError(t, err)
+	defer db.Close()
+	var value any
+	rows, err := db.QueryContext(t.Context(), script)
+	require.NoError(t, err)
+	defer rows.Close()
+	for rows.Next() {
+		require.NoError(t, rows.Scan(&value))
+	}
+	require.NoError(t, rows.Err())
+	return value
+}
+
+func escape(path string) string {
+	return strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(filepath.ToSlash(path))
+}

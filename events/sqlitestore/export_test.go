@@ -1,0 +1,26 @@
+package sqlitestore
+
+import "context"
+
+// OpenNarrow opens a log whose bounds are so small that every test crosses them,
+// and where many streams share a key.
+func OpenNarrow(path string) (*Store, error) {
+	s, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	s.places.key = func(stream string) int64 { return keyOf(stream) & 1023 }
+	s.places.size = 37
+	s.heads.size = 11
+	s.walLimit = 1 << 20
+	return s, nil
+}
+
+// Synchronous is the writer's setting: 2 is FULL, an fsync with every commit.
+func (s *Store) Synchronous() (any, error) {
+	row, err := s.writer.conn.row(context.Background(), "PRAGMA synchronous")
+	if err != nil {
+		return nil, err
+	}
+	return row[0], nil
+}

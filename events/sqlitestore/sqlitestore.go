@@ -1,0 +1,248 @@
+// Package sqlitestore is the ledger's log in one SQLite file, for one process on
+// one machine. It is the default store.
+//
+// One call of Append is one transaction and one fsync, however many commits it
+// carries, so whoever groups commits pays for the disk once per group. The log
+// is the table events, one row per event and append-only, which any SQLite tool
+// can read; the table places is an index on it, see places.go.
+package sqlitestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/gofrs/flock"
+	"github.com/google/uuid"
+
+	"github.com/stockledger/stockledger/events"
+)
+
+// format is the version of the tables. A store reads its own format only.
+const format = 1
+
+// schema is format 1.
+const schema = `
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE events (
+	position INTEGER PRIMARY KEY,
+	stream TEXT NOT NULL,
+	version INTEGER NOT NULL,
+	type TEXT NOT NULL,
+	data BLOB NOT NULL,
+	meta BLOB NOT NULL,
+	prev BLOB NOT NULL,
+	hash BLOB NOT NULL
+);
+CREATE TABLE places (
+	stream INTEGER NOT NULL, -- first 8 bytes of the SHA-256 of the stream's name
+	version INTEGER NOT NULL,
+	position INTEGER NOT NULL,
+	PRIMARY KEY (stream, version, position)
+) WITHOUT ROWID;`
+
+const (
+	// readers is how many reads go on at once; more wait for their turn.
+	readers = 4
+	// autocheckpoint is how many pages of 4 KiB the write-ahead log collects
+	// before they move to the file: larger means fewer pages written twice, and
+	// longer pauses. 16 MB move in some 30 ms.
+	autocheckpoint = 4000
+	// walLimit is how many bytes the write-ahead log may have before Append waits
+	// for a moment without reads to begin it anew. Without, reads that overlap
+	// for ever would let it grow for ever.
+	walLimit = 256 << 20
+)
+
+// Store is an [events.Store] in a SQLite file.
+type Store struct {
+	path  string
+	logID string
+	lock  *flock.Flock
+	tail  *events.Tail
+	pool  chan *reader  // readers that are free
+	done  chan struct{} // closed by Close
+
+	places places // has a lock of its own
+
+	mu       sync.Mutex // of the writer, which is all that follows
+	writer   *writer
+	heads    heads
+	walLimit int64 // bytes
+	walExtra int64 // what it was when it could not be begun anew
+	failed   error // why nothing more is appended: a commit failed, or the store is closed
+}
+
+// Open opens the log in the file at path, and makes it if there is none. It
+// fails with [events.ErrInUse] while this or another process has it open.
+//
+// A log that was not closed, because its process or machine died, opens with
+// all that was acknowledged.
+func Open(path string) (*Store, error) {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target // so that the lock is the file's, whatever it is called
+	}
+	held, err := lock(path)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	s := &Store{
+		path: path, lock: held, heads: newHeads(), places: newPlaces(),
+		pool: make(chan *reader, readers), done: make(chan struct{}), walLimit: walLimit,
+	}
+	if err := s.open(context.Background()); err != nil {
+		return nil, errors.Join(fmt.Errorf("open log %s: %w", path, err), s.release())
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context) error {
+	if err := private(s.path); err != nil {
+		return err
+	}
+	c, err := dial(ctx, s.path, "busy_timeout = 1000", "journal_mode = WAL", "synchronous = FULL",
+		fmt.Sprintf("wal_autocheckpoint = %d", autocheckpoint), "cache_size = -65536") // 64 MiB
+	if err != nil {
+		return err
+	}
+	s.writer = &writer{conn: c}
+	if mode, err := c.row(ctx, "PRAGMA journal_mode"); err != nil || mode[0] != "wal" {
+		return errors.Join(err, fmt.Errorf("its file system has no write-ahead logs for SQLite: journal mode is %v", mode))
+	}
+	if err := s.identify(ctx, c); err != nil {
+		return err
+	}
+	// Moving the write-ahead log to the file and syncing it makes durable what
+	// the dead process wrote but could not sync.
+	if _, err := c.row(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		return err
+	}
+	if err := s.writer.prepare(); err != nil {
+		return err
+	}
+	for range readers {
+		r, err := newReader(ctx, s.path)
+		if err != nil {
+			return err
+		}
+		s.pool <- r
+	}
+	return s.locate(ctx, c)
+}
+
+// private makes an empty file that only its owner may read, unless there is one.
+func private(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // G304: the path is the operator's
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// identify reads what log this is, after making it one if the file is empty.
+func (s *Store) identify(ctx context.Context, c *conn) error {
+	tables, err := c.row(ctx, "SELECT count(*), sum(name = 'meta') FROM sqlite_schema")
+	if err != nil {
+		return err
+	}
+	if tables[0] == int64(0) {
+		return s.create(ctx, c)
+	}
+	if tables[1] == int64(0) {
+		return errors.New("this SQLite file is not a log of Stockledger")
+	}
+	made, err := c.row(ctx, "SELECT value FROM meta WHERE name = 'format'")
+	if err != nil {
+		return err
+	}
+	if n, _ := made[0].(int64); n != format {
+		return fmt.Errorf("written in format %v; this version of Stockledger reads format %d only", made[0], format)
+	}
+	id, err := c.row(ctx, "SELECT value FROM meta WHERE name = 'log'")
+	if err != nil {
+		return err
+	}
+	s.logID, _ = id[0].(string)
+	return nil
+}
+
+func (s *Store) create(ctx context.Context, c *conn) error {
+	s.logID = uuid.NewString()
+	return c.exec(ctx, fmt.Sprintf("BEGIN IMMEDIATE; %s INSERT INTO meta VALUES ('format', %d), ('log', '%s'), ('indexed', 0); COMMIT",
+		schema, format, s.logID))
+}
+
+// locate finds the head, and the places that did not get into their table.
+func (s *Store) locate(ctx context.Context, c *conn) error {
+	ends, err := c.row(ctx, `SELECT coalesce((SELECT max(position) FROM events), 0), value FROM meta WHERE name = 'indexed'`)
+	if err != nil {
+		return err
+	}
+	head, indexed := uintOf(ends[0]), uintOf(ends[1])
+	if indexed > head {
+		return fmt.Errorf("the log ends at position %d, and its index at %d: events are missing", head, indexed)
+	}
+	unplaced, err := s.writer.unplaced(ctx, indexed)
+	if err != nil {
+		return err
+	}
+	s.places.through = indexed
+	s.places.add(unplaced)
+	s.tail = events.NewTail(head)
+	return nil
+}
+
+// LogID implements [events.Store].
+func (s *Store) LogID() string { return s.logID }
+
+// Head implements [events.Store].
+func (s *Store) Head(ctx context.Context) (uint64, error) {
+	select {
+	case <-s.done:
+		return 0, fmt.Errorf("head of %s: %w", s.path, events.ErrClosed)
+	default:
+		return s.tail.Head(), ctx.Err()
+	}
+}
+
+// Close implements [events.Store]. It leaves one file, complete, without a
+// write-ahead log beside it. Closing again does nothing.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.done:
+		return nil
+	default:
+	}
+	close(s.done)
+	s.tail.Close()
+	var err error
+	if s.failed == nil {
+		err = s.settle(context.Background())
+	}
+	s.failed = events.ErrClosed
+	for range readers {
+		err = errors.Join(err, (<-s.pool).close())
+	}
+	if err = errors.Join(err, s.release()); err != nil {
+		return fmt.Errorf("close log %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// release lets go of the file. SQLite moves the write-ahead log to it when the
+// last connection closes.
+func (s *Store) release() error {
+	var err error
+	for len(s.pool) > 0 { // only after a failed open
+		err = errors.Join(err, (<-s.pool).close())
+	}
+	if s.writer != nil {
+		err = errors.Join(err, s.writer.conn.close())
+	}
+	return errors.Join(err, s.lock.Unlock())
+}
