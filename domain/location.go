@@ -1,0 +1,166 @@
+package domain
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/internal/fault"
+)
+
+// Location is a stock location.
+type Location struct {
+	locationHead
+	saved locationHead
+}
+
+type locationHead struct {
+	ID         string
+	Version    uint64
+	Attributes events.LocationAttributes
+	Created    time.Time
+	Updated    time.Time
+	Closed     time.Time // zero while it is open
+}
+
+// Begin marks a point to which Rollback returns.
+func (l *Location) Begin() { l.saved = l.locationHead }
+
+// Keep makes everything applied since Begin stay.
+func (l *Location) Keep() { l.saved = locationHead{} }
+
+// Rollback undoes everything applied since Begin.
+func (l *Location) Rollback() { l.locationHead = l.saved }
+
+// Exists reports whether the location was opened and not closed since.
+func (l *Location) Exists() bool { return l.ID != "" && l.Closed.IsZero() }
+
+// Open brings the location into being under id.
+func (l *Location) Open(id string, attributes events.LocationAttributes) ([]events.Fact, error) {
+	if l.ID != "" {
+		return nil, fault.New(fault.Conflict, "location_exists", "Stock location with id: %s, already exists.", id).
+			With("location_id", id)
+	}
+	if err := checkLocation(attributes); err != nil {
+		return nil, err
+	}
+	var err error
+	if attributes.Metadata, err = mergeMetadata(nil, attributes.Metadata); err != nil {
+		return nil, err
+	}
+	if attributes.Address, err = tidyAddress(attributes.Address); err != nil {
+		return nil, err
+	}
+	return []events.Fact{events.LocationOpened{LocationID: id, Attributes: attributes}}, nil
+}
+
+// LocationChanges are the attributes an update names; see [Field].
+type LocationChanges struct {
+	Name     *string                `json:"name,omitzero"`
+	Address  Field[events.Address]  `json:"address,omitzero"`
+	Metadata Field[json.RawMessage] `json:"metadata,omitzero"`
+}
+
+// Update changes attributes. Metadata is merged, key by key; an address is
+// replaced as a whole.
+func (l *Location) Update(id string, c LocationChanges) ([]events.Fact, error) {
+	if !l.Exists() {
+		return nil, LocationNotFound(id)
+	}
+	after := l.Attributes
+	var changed []string
+	if c.Name != nil && *c.Name != after.Name {
+		after.Name, changed = *c.Name, append(changed, "name")
+	}
+	address, err := tidyAddress(c.Address.Value)
+	if err != nil {
+		return nil, err
+	}
+	if c.Address.Set && !sameAddress(address, after.Address) {
+		after.Address, changed = address, append(changed, "address")
+	}
+	differs, err := layMetadata(c.Metadata, &after.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	if differs {
+		changed = append(changed, "metadata")
+	}
+	if err := checkLocation(after); err != nil {
+		return nil, err
+	}
+	if len(changed) == 0 {
+		return nil, nil
+	}
+	return []events.Fact{events.LocationUpdated{LocationID: id, Changed: changed, Attributes: after}}, nil
+}
+
+// Close ends the location's life. The levels there stay as they are; commands of
+// their own remove them.
+func (l *Location) Close(id string) ([]events.Fact, error) {
+	if l.ID == "" {
+		return nil, LocationNotFound(id)
+	}
+	if !l.Closed.IsZero() {
+		return nil, nil
+	}
+	return []events.Fact{events.LocationClosed{LocationID: id}}, nil
+}
+
+func checkLocation(a events.LocationAttributes) error {
+	if a.Name == "" {
+		return invalid("name", "required", "Field 'name' is required")
+	}
+	if a.Address == nil {
+		return nil
+	}
+	if a.Address.Address1 == "" {
+		return invalid("address.address_1", "required", "Field 'address.address_1' is required")
+	}
+	if a.Address.CountryCode == "" {
+		return invalid("address.country_code", "required", "Field 'address.country_code' is required")
+	}
+	return nil
+}
+
+// tidyAddress is the address with its metadata as it is stored.
+func tidyAddress(a *events.Address) (*events.Address, error) {
+	if a == nil {
+		return nil, nil
+	}
+	tidy := *a
+	var err error
+	if tidy.Metadata, err = mergeMetadata(nil, a.Metadata); err != nil {
+		return nil, invalid("address.metadata", "invalid_metadata", "address.metadata must be a JSON object or null")
+	}
+	return &tidy, nil
+}
+
+func sameAddress(a, b *events.Address) bool {
+	x, _ := json.Marshal(a)
+	y, _ := json.Marshal(b)
+	return slices.Equal(x, y)
+}
+
+// LocationNotFound names a location that is not there, in Medusa's words.
+func LocationNotFound(id string) error {
+	return fault.New(fault.NotFound, "not_found", "Stock location with id: %s was not found", id).With("location_id", id)
+}
+
+// Apply takes a fact of the location's stream in.
+func (l *Location) Apply(fact events.Fact, at Stamp) {
+	l.Version, l.Updated = at.Version, at.At
+	switch f := fact.(type) {
+	case events.LocationOpened:
+		must(l.ID == "", "opened twice", fact)
+		l.ID, l.Attributes, l.Created = f.LocationID, f.Attributes, at.At
+	case events.LocationUpdated:
+		l.Attributes = f.Attributes
+	case events.LocationClosed:
+		must(l.Closed.IsZero(), "closed twice", fact)
+		l.Closed = at.At
+	default:
+		foreign(fact, "a location")
+	}
+}
