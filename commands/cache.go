@@ -1,0 +1,200 @@
+package commands
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/stockledger/stockledger/domain"
+	"github.com/stockledger/stockledger/events"
+)
+
+// aggregate is the state of one stream.
+type aggregate interface {
+	Apply(fact events.Fact, at domain.Stamp)
+	Begin()
+	Keep()
+	Rollback()
+}
+
+// newAggregate is the empty state of a stream, nil for a stream without one.
+func newAggregate(stream string) aggregate {
+	switch kind, _, _ := strings.Cut(stream, "-"); kind {
+	case "item":
+		return new(domain.Item)
+	case "sku":
+		return new(domain.SKU)
+	case "variant":
+		return new(domain.Variant)
+	case "location":
+		return new(domain.Location)
+	default:
+		return note{}
+	}
+}
+
+// note is the state of a stream that only marks that a command was accepted.
+type note struct{}
+
+func (note) Apply(events.Fact, domain.Stamp) {}
+func (note) Begin()                          {}
+func (note) Keep()                           {}
+func (note) Rollback()                       {}
+
+// entry is an aggregate in memory. There is at most one for a stream, so
+// whoever decides sees what was decided before. loaded is closed once it can be
+// used; state and version then belong to the decider, hash to the committer.
+type entry struct {
+	stream  string
+	loaded  chan struct{}
+	err     error
+	state   aggregate
+	version uint64      // of the newest event decided, durable or not
+	hash    events.Hash // of the newest event sealed
+	read    uint64      // position of the newest event that was read from the store
+
+	begun bool   // by the decision under way
+	ahead uint64 // facts the decision under way has recorded
+
+	pins int           // commands and commits that need it here; guarded by cache.mu
+	idle *list.Element // in cache.idle while pins is 0
+}
+
+// cache holds the aggregates that are being used, and as many of those used
+// last as its bound allows.
+//
+// An aggregate stays while it is pinned: from the prefetch of a command until
+// what was decided on it is durable. So it is never read back from a store that
+// does not know yet what was decided.
+type cache struct {
+	store events.Store
+	bound int
+
+	mu      sync.Mutex
+	entries map[string]*entry
+	idle    list.List // of *entry, the longest unused first
+}
+
+func newCache(store events.Store, bound int) *cache {
+	return &cache{store: store, bound: bound, entries: make(map[string]*entry)}
+}
+
+// pin returns the aggregate of a stream, from memory or from the store, and
+// keeps it in memory until it is unpinned.
+func (c *cache) pin(ctx context.Context, stream string) (*entry, error) {
+	c.mu.Lock()
+	e, found := c.entries[stream]
+	if !found {
+		e = &entry{stream: stream, loaded: make(chan struct{})}
+		c.entries[stream] = e
+	}
+	e.pins++
+	if e.idle != nil {
+		c.idle.Remove(e.idle)
+		e.idle = nil
+	}
+	c.mu.Unlock()
+
+	if !found {
+		e.err = e.load(ctx, c.store)
+		if e.err != nil {
+			c.forget(e)
+		}
+		close(e.loaded)
+	}
+	select {
+	case <-e.loaded:
+	case <-ctx.Done():
+		c.unpin(e)
+		return nil, ctx.Err()
+	}
+	if e.err != nil {
+		c.unpin(e)
+		if found && ended(e.err) && ctx.Err() == nil {
+			return c.pin(ctx, stream) // whoever was loading it went away
+		}
+		return nil, e.err
+	}
+	return e, nil
+}
+
+func (c *cache) unpin(e *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e.pins--
+	if e.pins > 0 || c.entries[e.stream] != e {
+		return
+	}
+	e.idle = c.idle.PushBack(e)
+	for len(c.entries) > c.bound && c.idle.Len() > 0 {
+		oldest := c.idle.Remove(c.idle.Front()).(*entry)
+		oldest.idle = nil
+		delete(c.entries, oldest.stream)
+	}
+}
+
+func (c *cache) forget(e *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.entries[e.stream] == e {
+		delete(c.entries, e.stream)
+	}
+}
+
+// clear forgets everything, pinned or not.
+func (c *cache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.entries = make(map[string]*entry)
+	c.idle.Init()
+}
+
+// load replays the stream. It checks the chain, and refuses a stream whose
+// facts cannot have followed one another.
+func (e *entry) load(ctx context.Context, store events.Store) error {
+	e.state = newAggregate(e.stream)
+	return replay(ctx, store, e.stream, func(r events.Recorded, fact events.Fact, at domain.Stamp) {
+		e.state.Apply(fact, at)
+		e.version, e.hash, e.read = r.Version, r.Hash, r.Position
+	})
+}
+
+// errRead is what a failure to read the store wraps, unlike what is wrong with
+// what was read.
+var errRead = errors.New("the event store does not answer")
+
+func ended(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// replay reads a stream from its beginning.
+func replay(ctx context.Context, store events.Store, stream string, take func(events.Recorded, events.Fact, domain.Stamp)) (err error) {
+	var last events.Recorded
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("stream %s is corrupt after version %d: %v", stream, last.Version, p)
+		}
+	}()
+	for r, err := range store.Read(ctx, stream, 0) {
+		if err != nil {
+			return fmt.Errorf("%w: read %s: %w", errRead, stream, err)
+		}
+		if err := r.Verify(last); err != nil {
+			return fmt.Errorf("stream is corrupt: %w", err)
+		}
+		fact, err := r.Fact()
+		if err != nil {
+			return err
+		}
+		meta, err := r.Metadata()
+		if err != nil {
+			return err
+		}
+		take(r, fact, domain.Stamp{Version: r.Version, At: meta.Recorded})
+		last = r
+	}
+	return nil
+}

@@ -1,0 +1,153 @@
+package commands
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stockledger/stockledger/domain"
+	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/internal/fault"
+)
+
+// decideAll is the one goroutine that decides.
+func (e *Engine) decideAll() {
+	defer close(e.decided)
+	for {
+		j := e.next()
+		if j == nil {
+			return
+		}
+		if o := e.decide(j); o != nil {
+			e.decided <- o
+		}
+	}
+}
+
+// next is the next job, nil once the engine is closed and those sent before are
+// decided.
+func (e *Engine) next() *job {
+	select {
+	case j := <-e.jobs:
+		return j
+	case <-e.closed:
+	}
+	select {
+	case j := <-e.jobs:
+		return j
+	default:
+		return nil
+	}
+}
+
+// decide decides one job against the state that everything decided before left,
+// durable or not. It returns nil when the job has to be fetched for again.
+func (e *Engine) decide(j *job) *outcome {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if j.read > e.head {
+		e.stale = true // somebody else wrote to the log
+	}
+	if j.epoch != e.epoch || e.stale || e.recent.forgotten > j.seen {
+		e.end(j, errMoved)
+		return nil
+	}
+	o := e.decideOne(j)
+	if o != nil {
+		o.epoch = e.epoch
+	}
+	return o
+}
+
+// errMoved says that what was fetched for a job no longer holds.
+var errMoved = errors.New("the state moved while the command was fetched for")
+
+// decideOne returns what was decided, or nil when something was not fetched.
+func (e *Engine) decideOne(j *job) *outcome {
+	prior := j.prior
+	if known, ok := e.recent.commands[j.env.Key]; ok {
+		prior = known
+	}
+	if prior != nil {
+		return &outcome{job: j, replayOf: prior}
+	}
+	if e.recent.full() {
+		return &outcome{job: j, err: fault.New(fault.Unavailable, "index_behind",
+			"the read models are too far behind (at position %d) to take more commands; nothing was changed, see stockledger status",
+			e.config.Index.Position())}
+	}
+	d := &decision{engine: e, job: j, stamp: domain.Stamp{At: e.tick()}}
+	result, err := d.run()
+	if again, ok := errors.AsType[missing](err); ok {
+		d.rollback()
+		j.missing.add(again)
+		e.end(j, again)
+		return nil
+	}
+	o := &outcome{job: j, result: result, err: err, stamp: d.stamp, events: d.recorded}
+	if err != nil || j.env.DryRun || len(d.recorded) == 0 {
+		d.rollback()
+		o.events = nil
+		return o
+	}
+	d.keep()
+	e.clock = d.stamp.At
+	o.commit = &remembered{key: j.env.Key, digest: j.digest}
+	e.recent.add(o.commit)
+	for _, ev := range d.recorded {
+		e.recent.note(o.commit, ev.fact)
+	}
+	return o
+}
+
+// run makes the decision. A panic is a bug in a rule; it refuses this command
+// and leaves the state as it was.
+func (d *decision) run() (result any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("decide %s %s: panic: %v", d.job.command.Name(), d.job.env.Key, p)
+			d.engine.config.Logger.Error("a rule is broken", "command", d.job.command.Name(), "command_id", d.job.env.Key, "err", err)
+		}
+	}()
+	if effective := d.job.env.Effective; effective.After(d.stamp.At.Add(effectiveAhead)) {
+		return nil, fault.New(fault.Invalid, "effective_in_future", "effective time %s is after the ledger's %s",
+			effective.Format(time.RFC3339Nano), d.stamp.At.Format(time.RFC3339Nano)).With("field", "Ledger-Effective-At")
+	}
+	result, err = d.job.command.decide(d)
+	if d.missing.any() {
+		return nil, d.missing
+	}
+	if err != nil || len(d.recorded) > 0 || !d.job.keyed || d.job.env.DryRun {
+		return result, err
+	}
+	// It changed nothing, and must change nothing when it is sent again.
+	stream := events.CommandStream(d.job.env.Key)
+	if d.job.pinned[stream] == nil {
+		return nil, missing{streams: []string{stream}}
+	}
+	d.record(stream, events.CommandAccepted{CommandID: d.job.env.Key})
+	return result, nil
+}
+
+// tick is the recorded time of the next commit: now, and later than the last.
+func (e *Engine) tick() time.Time {
+	now := e.config.Now().UTC().Truncate(time.Microsecond)
+	if !now.After(e.clock) {
+		now = e.clock.Add(time.Microsecond)
+	}
+	return now
+}
+
+// end finishes a job that goes back to be fetched for, or gave its answer.
+func (e *Engine) end(j *job, again error) {
+	j.again = again
+	e.unpin(j)
+	close(j.ended)
+}
+
+func (e *Engine) unpin(j *job) {
+	for _, pinned := range j.pinned {
+		e.cache.unpin(pinned)
+	}
+	j.pinned = nil
+}

@@ -1,0 +1,156 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/stockledger/stockledger/domain"
+	"github.com/stockledger/stockledger/events"
+)
+
+// fetch brings everything into memory that the decision will read.
+func (e *Engine) fetch(ctx context.Context, j *job) error {
+	e.mu.Lock()
+	j.epoch = e.epoch
+	j.prior = e.recent.commands[j.env.Key]
+	e.mu.Unlock()
+
+	j.streams = slices.Clone(j.missing.streams)
+	j.pinned = make(map[string]*entry, 1)
+	j.found = make(map[lookup][]Ref)
+	j.read = 0
+	j.seen = e.config.Index.Position()
+	if j.prior == nil && j.keyed {
+		var err error
+		if j.prior, err = e.priorCommit(ctx, j.env.Key); err != nil {
+			return err
+		}
+	}
+	if j.prior != nil {
+		return nil
+	}
+	p := &prefetch{e, j}
+	if err := j.command.prefetch(ctx, p); err != nil {
+		return err
+	}
+	for _, at := range j.missing.lookups {
+		if _, err := p.find(ctx, at.kind, at.key); err != nil {
+			return err
+		}
+	}
+	for _, stream := range j.streams {
+		if j.pinned[stream] != nil {
+			continue
+		}
+		pinned, err := e.cache.pin(ctx, stream)
+		if err != nil {
+			return err
+		}
+		j.pinned[stream] = pinned
+		j.read = max(j.read, pinned.read)
+	}
+	return e.fetchArchive(ctx, j)
+}
+
+func (j *job) want(stream string) { j.streams = append(j.streams, stream) }
+
+// priorCommit finds the commit of a key that the index knows, with its answer.
+func (e *Engine) priorCommit(ctx context.Context, key string) (*remembered, error) {
+	position, digest, found, err := e.config.Index.Command(ctx, key)
+	if err != nil || !found {
+		return nil, err
+	}
+	for batch, err := range e.config.Store.Subscribe(ctx, position-1) {
+		if err != nil {
+			return nil, fmt.Errorf("read the answer of command %s: %w", key, err)
+		}
+		meta, err := batch[0].Metadata()
+		if err != nil {
+			return nil, err
+		}
+		if meta.CommandID != key {
+			return nil, fmt.Errorf("position %d holds command %s, not %s as the index says", position, meta.CommandID, key)
+		}
+		return &remembered{key: key, digest: digest, position: position, answer: meta.Answer}, nil
+	}
+	return nil, nil
+}
+
+// lookup asks the index, once for a job.
+func (e *Engine) lookup(ctx context.Context, j *job, at lookup) ([]Ref, error) {
+	if all, done := j.found[at]; done {
+		return all, nil
+	}
+	all, err := e.config.Index.Find(ctx, at.kind, at.key)
+	if err != nil {
+		return nil, fmt.Errorf("look up %s %s: %w", at.kind, at.key, err)
+	}
+	j.found[at] = all
+	return all, nil
+}
+
+// fetchArchive reads released and used-up reservations that their items have
+// forgotten.
+func (e *Engine) fetchArchive(ctx context.Context, j *job) error {
+	j.archived = make(map[string]archived, len(j.missing.archive))
+	wanted := make(map[string][]string) // reservations by item
+	for _, ref := range j.missing.archive {
+		wanted[ref.Item] = append(wanted[ref.Item], ref.ID)
+		j.archived[ref.ID] = archived{}
+	}
+	for id, reservations := range wanted {
+		var item domain.Item
+		var version uint64
+		err := replay(ctx, e.config.Store, events.ItemStream(id), func(r events.Recorded, fact events.Fact, at domain.Stamp) {
+			item.Apply(fact, at)
+			version = r.Version
+			var ended string
+			switch f := fact.(type) {
+			case events.ReservationReleased:
+				ended = f.ReservationID
+			case events.ReservationFulfilled:
+				ended = f.ReservationID
+			default:
+				return
+			}
+			if old, asked := j.archived[ended]; asked {
+				old.reservation, _ = item.Released(ended)
+				j.archived[ended] = old
+			}
+		})
+		if err != nil {
+			return err
+		}
+		for _, reservation := range reservations {
+			old := j.archived[reservation]
+			old.version = version
+			j.archived[reservation] = old
+		}
+	}
+	return nil
+}
+
+// prefetch collects what a command's decision will read: aggregates, which are
+// pinned in memory, and lookups in the index.
+type prefetch struct {
+	engine *Engine
+	job    *job
+}
+
+func (p *prefetch) item(id string)     { p.job.want(events.ItemStream(id)) }
+func (p *prefetch) sku(sku string)     { p.job.want(events.SKUStream(sku)) }
+func (p *prefetch) variant(id string)  { p.job.want(events.VariantStream(id)) }
+func (p *prefetch) location(id string) { p.job.want(events.LocationStream(id)) }
+
+// find looks key up, and wants the items found.
+func (p *prefetch) find(ctx context.Context, kind, key string) ([]Ref, error) {
+	found, err := p.engine.lookup(ctx, p.job, lookup{kind, key})
+	if err != nil {
+		return nil, err
+	}
+	for _, ref := range found {
+		p.item(ref.Item)
+	}
+	return found, nil
+}
