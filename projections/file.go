@@ -1,0 +1,258 @@
+package projections
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+
+	"modernc.org/sqlite"
+
+	"github.com/stockledger/stockledger/events"
+)
+
+// readers is how many pages, and how many lookups, may be read from one file at
+// the same moment; more wait.
+const readers = 4
+
+// A file is the SQLite file of one model. Readers see what was committed last,
+// and never wait for the writer.
+type file struct {
+	path    string
+	empty   bool    // no event has been folded yet, as of opening
+	held    int     // how many rows of a table to keep in memory
+	db      *sql.DB // for pages, which may take their time
+	short   *sql.DB // for lookups, so that neither a fold nor the engine ever waits for a page
+	writer  *writer
+	lookups sync.Map // of *sql.Stmt by text; every text is a constant
+}
+
+const checkpointSchema = `CREATE TABLE checkpoint (
+	log      TEXT NOT NULL,    -- identity of the log the rows were folded from
+	version  INTEGER NOT NULL, -- of the model
+	position INTEGER NOT NULL  -- of the last event that is in the rows
+);`
+
+// openFile opens or creates the file of a model, checks that it belongs to this
+// log, and says which event is the last in it.
+func openFile(ctx context.Context, dir string, d definition, logID string, head uint64, held int) (_ *file, at uint64, err error) {
+	f := &file{path: filepath.Join(dir, fmt.Sprintf("%s.v%d.db", d.name, d.version)), held: held}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("%s: %w", f.path, err), f.close())
+		}
+	}()
+	// A page cache of 16 MiB keeps the pages one transaction touches; a
+	// checkpoint every 4,000 pages moves each of them once, not many times. The
+	// model tries again when it is busy for a second; Close waits no longer.
+	if f.writer, err = openWriter(ctx, f.path, "page_size(8192)", "journal_mode(WAL)", "synchronous(NORMAL)",
+		"cache_size(-16384)", "wal_autocheckpoint(4000)", "busy_timeout(1000)"); err != nil {
+		return nil, 0, err
+	}
+	f.db, f.short = openReaders(f.path), openReaders(f.path)
+
+	var tables int
+	if err := f.db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE name = 'checkpoint'`).Scan(&tables); err != nil {
+		return nil, 0, err
+	}
+	if tables == 0 {
+		err := f.writer.transact(func(w *writer) error {
+			if err := w.exec(checkpointSchema + d.schema); err != nil {
+				return err
+			}
+			return w.exec(`INSERT INTO checkpoint VALUES (?, ?, 0)`, logID, int64(d.version))
+		})
+		if err != nil {
+			return nil, 0, fmt.Errorf("create: %w", err)
+		}
+	}
+	var log string
+	var version int
+	if err := f.db.QueryRowContext(ctx, `SELECT log, version, position FROM checkpoint`).Scan(&log, &version, &at); err != nil {
+		return nil, 0, err
+	}
+	const advice = "open the log it was built from, or remove the file (and those beside it of the same name with -wal and -shm) to have it built anew"
+	switch {
+	case log != logID:
+		return nil, 0, fmt.Errorf("it was built from log %s, and this is log %s; %s: %w", log, logID, advice, events.ErrOtherLog)
+	case at > head:
+		return nil, 0, fmt.Errorf("it is at position %d of a log that ends at %d; %s: %w", at, head, advice, events.ErrOtherLog)
+	case version != d.version:
+		return nil, 0, fmt.Errorf("it holds version %d of the model; remove it to have it built anew", version)
+	}
+	f.empty = at == 0
+	return f, at, nil
+}
+
+func openReaders(path string) *sql.DB {
+	db := sql.OpenDB(connector{dsn(path, "query_only(1)", "busy_timeout(5000)")})
+	db.SetMaxOpenConns(readers)
+	db.SetMaxIdleConns(readers)
+	return db
+}
+
+func (f *file) close() error {
+	var errs []error
+	f.lookups.Range(func(_, stmt any) bool {
+		errs = append(errs, stmt.(*sql.Stmt).Close())
+		return true
+	})
+	if f.db != nil {
+		errs = append(errs, f.db.Close(), f.short.Close())
+	}
+	if f.writer != nil {
+		errs = append(errs, f.writer.close()) // last, so that SQLite folds the -wal file in
+	}
+	return errors.Join(errs...)
+}
+
+// lookup runs a short query by an index; text is a constant. Watching ctx while
+// it runs would cost as much as the query, so it is looked at before.
+func (f *file) lookup(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	stmt, found := f.lookups.Load(text)
+	if !found {
+		made, err := f.short.PrepareContext(ctx, text)
+		if err != nil {
+			return nil, err
+		}
+		var raced bool
+		if stmt, raced = f.lookups.LoadOrStore(text, made); raced {
+			_ = made.Close() //nolint:sqlclosecheck // another reader prepared it first; the one that is kept must stay open
+		}
+	}
+	return stmt.(*sql.Stmt).QueryContext(ctx, args...)
+}
+
+// A scanner is a *sql.Rows at one of its rows.
+type scanner interface{ Scan(dest ...any) error }
+
+// gather reads all rows and closes them. It never returns nil without an error.
+func gather[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) ([]T, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := []T{}
+	for rows.Next() {
+		row, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, row)
+	}
+	return all, rows.Err()
+}
+
+// first reads the first row, if there is one, and closes them.
+func first[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) (row T, found bool, _ error) {
+	if err != nil {
+		return row, false, err
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		return row, false, rows.Err()
+	}
+	row, err = scan(rows)
+	return row, err == nil, err
+}
+
+// A writer is the one connection that writes a file. Only one goroutine uses it.
+// It speaks to the driver directly: database/sql would take a third of the time
+// of a rebuild, and guards against what does not happen here.
+type writer struct {
+	conn       driver.Conn
+	statements map[string]driver.Stmt // by text; every text is a constant
+	args       []driver.NamedValue
+}
+
+func openWriter(ctx context.Context, path string, pragmas ...string) (*writer, error) {
+	conn, err := connector{dsn(path, pragmas...)}.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &writer{conn: conn, statements: make(map[string]driver.Stmt)}, nil
+}
+
+// transact commits what do writes, or none of it when do fails or panics.
+func (w *writer) transact(do func(*writer) error) (err error) {
+	if err := w.exec(`BEGIN IMMEDIATE`); err != nil {
+		return err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+		if err != nil {
+			_ = w.exec(`ROLLBACK`) // SQLite has done it already after some errors
+		}
+	}()
+	if err := do(w); err != nil {
+		return err
+	}
+	return w.exec(`COMMIT`)
+}
+
+// exec runs a statement. Args are int64, string, []byte, bool or nil.
+func (w *writer) exec(text string, args ...driver.Value) error {
+	stmt, err := w.prepare(text)
+	if err != nil {
+		return err
+	}
+	w.args = w.args[:0]
+	for i, value := range args {
+		w.args = append(w.args, driver.NamedValue{Ordinal: i + 1, Value: value})
+	}
+	_, err = stmt.(driver.StmtExecContext).ExecContext(context.Background(), w.args)
+	return err
+}
+
+func (w *writer) prepare(text string) (driver.Stmt, error) {
+	if stmt, found := w.statements[text]; found {
+		return stmt, nil
+	}
+	stmt, err := w.conn.Prepare(text)
+	if err != nil {
+		return nil, err
+	}
+	w.statements[text] = stmt
+	return stmt, nil
+}
+
+func (w *writer) close() error {
+	var errs []error
+	for _, stmt := range w.statements {
+		errs = append(errs, stmt.Close())
+	}
+	return errors.Join(append(errs, w.conn.Close())...)
+}
+
+// engine is SQLite with the collation that the quantity columns name. It is a
+// driver of our own, so that no other user of SQLite in the process meets it.
+var engine = sync.OnceValue(func() *sqlite.Driver {
+	d := new(sqlite.Driver)
+	d.MustRegisterCollationUtf8("decimal", compareDecimals)
+	return d
+})
+
+// A connector opens connections of the engine to the file a DSN names.
+type connector struct{ dsn string }
+
+func (c connector) Connect(context.Context) (driver.Conn, error) { return engine().Open(c.dsn) }
+func (c connector) Driver() driver.Driver                        { return engine() }
+
+func dsn(path string, pragmas ...string) string {
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: url.Values{"_pragma": pragmas}.Encode()}
+	if !filepath.IsAbs(path) {
+		u.Opaque, u.Path = (&url.URL{Path: u.Path}).EscapedPath(), ""
+	}
+	return u.String()
+}

@@ -1,0 +1,62 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+)
+
+// Ref points at a thing in an item's stream: the item, and the thing's own id.
+type Ref = struct{ Item, ID string }
+
+// Command finds the last event of the commit of a command key, and the digest of
+// the command that had it.
+func (m *Models) Command(ctx context.Context, key string) (position uint64, digest string, found bool, err error) {
+	type answer struct {
+		position uint64
+		digest   string
+	}
+	rows, err := m.commands.file.lookup(ctx, `SELECT position, digest FROM commands WHERE command_id = ?`, key)
+	a, found, err := first(rows, err, func(s scanner) (a answer, err error) { return a, s.Scan(&a.position, &a.digest) })
+	if err != nil {
+		return 0, "", false, fmt.Errorf("find command %s: %w", key, err)
+	}
+	return a.position, a.digest, found, nil
+}
+
+// Find lists what a key points at, oldest first:
+//
+//	reservation            id of a reservation, in any state    the reservation
+//	level                  id of a level, also a deleted one    the level
+//	line                   id of a line item                    every reservation it ever had
+//	location-levels        id of a location                     the levels there that are not deleted
+//	location-reservations  id of a location                     the live reservations there
+//	item-variants          id of an item                        the variants linked to it
+func (m *Models) Find(ctx context.Context, kind, key string) ([]Ref, error) {
+	var model *model
+	var query string
+	switch kind {
+	case "reservation":
+		model, query = m.reservations, `SELECT inventory_item_id, id FROM reservations WHERE id = ?`
+	case "level":
+		model, query = m.levels, `SELECT inventory_item_id, id FROM levels WHERE id = ?`
+	case "line":
+		model, query = m.reservations, `SELECT inventory_item_id, id FROM reservations WHERE line_item_id = ? ORDER BY position`
+	case "location-levels":
+		model, query = m.levels, `SELECT inventory_item_id, id FROM levels
+			WHERE location_id = ? AND deleted_at IS NULL ORDER BY position`
+	case "location-reservations":
+		model, query = m.reservations, `SELECT inventory_item_id, id FROM reservations
+			WHERE location_id = ? AND deleted_at IS NULL ORDER BY position`
+	case "item-variants":
+		model, query = m.links, `SELECT inventory_item_id, variant_id FROM links
+			WHERE inventory_item_id = ? AND deleted_at IS NULL ORDER BY position`
+	default:
+		panic("projections: nothing is found by " + kind)
+	}
+	rows, err := model.file.lookup(ctx, query, key)
+	refs, err := gather(rows, err, func(s scanner) (r Ref, err error) { return r, s.Scan(&r.Item, &r.ID) })
+	if err != nil {
+		return nil, fmt.Errorf("find %s %s: %w", kind, key, err)
+	}
+	return refs, nil
+}

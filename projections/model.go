@@ -1,0 +1,324 @@
+package projections
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/internal/fault"
+)
+
+// queued is how many batches may wait for a model. One that is behind takes all
+// that wait in one transaction, so this bounds that, too.
+const queued = 16
+
+// A definition is a read model as its file has it.
+type definition struct {
+	name    string
+	version int    // of the fold and its tables; part of the file's name
+	stream  string // the sort of streams the fold reads facts from, "" when it reads no facts
+	schema  string // its tables
+	fold    func(*file) fold
+}
+
+// A fold turns events into rows. It gathers in memory what events change, and
+// writes it when asked. Only one goroutine uses it.
+type fold interface {
+	// apply takes in one event. It fails when the event cannot follow what came
+	// before; the fold is then good for nothing but forget.
+	apply(e *event) error
+	// flush writes what was applied since the last flush.
+	flush(w *writer) error
+	// trim lets go of memory, once everything is committed.
+	trim()
+	// forget lets go of everything in memory, written or not.
+	forget()
+}
+
+// A model is a fold at work: one file, one goroutine.
+type model struct {
+	definition
+	file   *file
+	fold   fold
+	logger *slog.Logger
+	queue  chan []*event
+
+	mu      sync.Mutex
+	state   state
+	changed chan struct{} // closed when the state changes; nil while nobody waits
+}
+
+// A state is how a model is doing. At most one of the errors is set.
+type state struct {
+	at   uint64 // the last event committed
+	wait error  // why it keeps its events and tries again
+	stop error  // why it goes no further
+}
+
+func openModel(ctx context.Context, cfg Config, d definition, head uint64) (*model, error) {
+	f, at, err := openFile(ctx, cfg.Dir, d, cfg.Store.LogID(), head, cmp.Or(cfg.held, defaultHeld))
+	if err != nil {
+		return nil, err
+	}
+	return &model{definition: d, file: f, fold: d.fold(f), state: state{at: at}, logger: cfg.Logger, queue: make(chan []*event, queued)}, nil
+}
+
+// now is how the model is doing.
+func (m *model) now() state {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state
+}
+
+// position is that of the last event whose rows can be read.
+func (m *model) position() uint64 { return m.now().at }
+
+// stopped says why the model goes no further, nil while it runs.
+func (m *model) stopped() error { return m.now().stop }
+
+// watch is how the model is doing, until the channel is closed.
+func (m *model) watch() (state, <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.changed == nil {
+		m.changed = make(chan struct{})
+	}
+	return m.state, m.changed
+}
+
+// set changes the state, and wakes who watches.
+func (m *model) set(s state) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state = s
+	if m.changed != nil {
+		close(m.changed)
+		m.changed = nil
+	}
+}
+
+// waitFor returns once the model is at position, or cannot get there.
+func (m *model) waitFor(ctx context.Context, closing <-chan struct{}, position uint64) error {
+	for {
+		now, changed := m.watch()
+		unavailable := func(code, message string) error {
+			return fault.New(fault.Unavailable, code, "the read model %s %s", m.name, message).
+				With("model", m.name).With("position", now.at).With("after", position)
+		}
+		switch {
+		case now.at >= position:
+			return nil
+		case now.stop != nil:
+			return unavailable("model_stopped", fmt.Sprintf("has stopped at position %d: %v", now.at, now.stop))
+		}
+		select {
+		case <-changed:
+		case <-closing:
+			return unavailable("not_caught_up", "is being closed")
+		case <-ctx.Done():
+			message := fmt.Sprintf("is at position %d and has not reached %d", now.at, position)
+			if now.wait != nil {
+				message += fmt.Sprintf("; it cannot use its file and tries again: %v", now.wait)
+			}
+			return unavailable("not_caught_up", message)
+		}
+	}
+}
+
+// take queues a batch. It reports false, and queues nothing, when the queue is
+// full and the model waits for its file.
+func (m *model) take(batch []*event) bool {
+	for {
+		select {
+		case m.queue <- batch:
+			return true
+		default:
+		}
+		now, changed := m.watch()
+		if now.wait != nil {
+			return false
+		}
+		select {
+		case m.queue <- batch:
+			return true
+		case <-changed:
+		}
+	}
+}
+
+// run folds what is queued until the queue is closed. What waits in the queue is
+// folded together: the further behind, the larger the transactions. Once closing,
+// it waits for nothing.
+func (m *model) run(closing <-chan struct{}) {
+	for batch := range m.queue {
+		for more := true; more; {
+			select {
+			case next, open := <-m.queue:
+				batch = slices.Concat(batch, next)
+				more = open && len(batch) < queued*events.MaxBatch
+			default:
+				more = false
+			}
+		}
+		if m.stopped() == nil && !m.advance(closing, batch) {
+			for range m.queue { // what comes after a batch that was given up cannot be folded
+			}
+		}
+	}
+}
+
+// advance folds the events. When one of them cannot be applied, it folds those
+// before it and stops. When the file cannot be used it keeps them and tries
+// again, and reports false if it has to give them up because of closing.
+func (m *model) advance(closing <-chan struct{}, batch []*event) bool {
+	at := m.position()
+	for len(batch) > 0 && batch[0].Position <= at {
+		batch = batch[1:] // fed for the sake of a model that is behind
+	}
+	if len(batch) == 0 {
+		return true
+	}
+	if next := batch[0].Position; next != at+1 {
+		m.halt(batch[0], fmt.Errorf("the log yielded position %d after %d", next, at))
+		return true
+	}
+	var bad *event
+	var cause error
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		err := m.commit(batch)
+		if err == nil {
+			break
+		}
+		if blames(err) {
+			good, why := m.findBad(batch)
+			if blames(why) {
+				bad, cause, batch = batch[good], why, batch[:good]
+				continue
+			}
+			err = cmp.Or(why, err)
+		}
+		m.postpone(err)
+		select {
+		case <-time.NewTimer(pause).C:
+		case <-closing:
+			return false
+		}
+	}
+	if bad != nil {
+		m.halt(bad, cause)
+	}
+	return true
+}
+
+// blames reports whether an event is to blame for err, because of what it says.
+// What else SQLite reports has its cause outside, such as a full disk or a file
+// that another process has locked, and may pass.
+func blames(err error) bool {
+	failed, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return err != nil
+	}
+	switch failed.Code() & 0xff { // the rest is detail
+	case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG:
+		return true
+	}
+	return false
+}
+
+// postpone says why the model waits, loudly the first time.
+func (m *model) postpone(cause error) {
+	now := m.now()
+	if now.wait == nil {
+		m.logger.Error("a read model cannot use its file; it tries again until it can",
+			"model", m.name, "version", m.version, "position", now.at, "err", cause)
+	}
+	m.set(state{at: now.at, wait: cause})
+}
+
+// halt stops the model before e, loudly.
+func (m *model) halt(e *event, cause error) {
+	stop := fmt.Errorf("event %d, %s %s@%d: %w", e.Position, e.Type, e.Stream, e.Version, cause)
+	m.logger.Error("a read model has stopped at an event it cannot apply; it tries again after a restart",
+		"model", m.name, "version", m.version, "position", e.Position, "stream", e.Stream, "type", e.Type, "err", cause)
+	m.set(state{at: m.position(), stop: stop})
+}
+
+// commit folds the events, all of them or none.
+func (m *model) commit(batch []*event) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	last := batch[len(batch)-1].Position
+	err := m.file.writer.transact(func(w *writer) error {
+		if err := m.apply(batch); err != nil {
+			return err
+		}
+		if err := m.fold.flush(w); err != nil {
+			return err
+		}
+		return w.exec(`UPDATE checkpoint SET position = ?`, int64(last))
+	})
+	if err != nil {
+		m.fold.forget()
+		return err
+	}
+	m.fold.trim()
+	m.set(state{at: last})
+	return nil
+}
+
+// findBad writes the events one by one, then takes it all back. It returns how
+// many are good and what is wrong with the next one.
+func (m *model) findBad(batch []*event) (good int, cause error) {
+	defer m.fold.forget()
+	undo := errors.New("undo")
+	err := m.file.writer.transact(func(w *writer) error {
+		for ; good < len(batch); good++ {
+			if err := m.apply(batch[good : good+1]); err != nil {
+				return err
+			}
+			if err := m.fold.flush(w); err != nil {
+				return err
+			}
+		}
+		return undo
+	})
+	if errors.Is(err, undo) {
+		return good, nil
+	}
+	return good, err
+}
+
+// apply takes the events into memory.
+func (m *model) apply(batch []*event) error {
+	for _, e := range batch {
+		if e.metaErr != nil {
+			return e.metaErr
+		}
+		if m.skips(e) {
+			continue
+		}
+		if e.factErr != nil && m.stream != "" {
+			return e.factErr
+		}
+		if err := m.fold.apply(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// skips reports whether the event is none of the model's business, whatever it says.
+func (m *model) skips(e *event) bool {
+	kind := e.kind()
+	return m.stream != "" && kind != m.stream && known(kind)
+}
