@@ -1,0 +1,135 @@
+package natsapi
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/stockledger/stockledger/commands"
+	"github.com/stockledger/stockledger/internal/fault"
+)
+
+// The headers of a command. Their case does not matter on the way in.
+const (
+	headerKey         = "Idempotency-Key"
+	headerActor       = "Ledger-Actor"
+	headerReason      = "Ledger-Reason"
+	headerReference   = "Ledger-Reference"
+	headerEffective   = "Ledger-Effective-At"
+	headerCorrelation = "Ledger-Correlation-Id"
+	headerCausation   = "Ledger-Causation-Id"
+	headerDryRun      = "Ledger-Dry-Run"
+	headerTrace       = "traceparent"
+)
+
+// envelope reads the headers of a command. It refuses a Ledger- header it does
+// not know: a misspelt Ledger-Dry-Run must not carry the command out. With an
+// error it still has the key, if there is one beyond doubt.
+func envelope(headers map[string][]string) (env commands.Envelope, err error) {
+	given, err := texts(headers)
+	env = commands.Envelope{
+		Key: given[headerKey], Actor: given[headerActor], Reason: given[headerReason], Reference: given[headerReference],
+		Correlation: given[headerCorrelation], Causation: given[headerCausation], Trace: given[headerTrace],
+	}
+	if err != nil {
+		return env, err
+	}
+	if value := given[headerDryRun]; value != "" {
+		if env.DryRun, err = strconv.ParseBool(value); err != nil {
+			return env, badHeader(headerDryRun, "the header %s is %q; send true or false", headerDryRun, value)
+		}
+	}
+	if value := given[headerEffective]; value != "" {
+		if env.Effective, err = time.Parse(time.RFC3339Nano, value); err != nil {
+			return env, badHeader(headerEffective, "the header %s is %q; send a time as in RFC 3339, such as 2026-01-31T13:45:00Z", headerEffective, value)
+		}
+	}
+	return env, nil
+}
+
+// texts are the headers of a command by their canonical names, and what is wrong
+// with the first that is wrong. A header that says two things says nothing.
+func texts(headers map[string][]string) (given map[string]string, err error) {
+	given = make(map[string]string)
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		values, as := headers[name], canonical(name)
+		_, again := given[as]
+		switch {
+		case !slices.Contains(known, as):
+			if strings.HasPrefix(strings.ToLower(name), "ledger-") {
+				err = cmp.Or(err, badHeader(name, "the header %s is not known; a command has %s", name, strings.Join(known, ", ")))
+			}
+		case again:
+			given[as] = ""
+			err = cmp.Or(err, badHeader(name, "the header %s is there twice, in different spellings; send it once", as))
+		case len(values) != 1:
+			given[as] = ""
+			err = cmp.Or(err, badHeader(name, "the header %s has %d values, send one", name, len(values)))
+		case as == headerKey && values[0] == "":
+			err = cmp.Or(err, badHeader(name, "the header %s is empty; send a key, or leave the header out", name))
+		default:
+			given[as] = values[0]
+		}
+	}
+	return given, err
+}
+
+func badHeader(name, message string, args ...any) error {
+	return fault.New(fault.Invalid, "invalid_header", message, args...).With("field", name).With("header", name)
+}
+
+var known = []string{
+	headerKey, headerActor, headerReason, headerReference, headerEffective,
+	headerCorrelation, headerCausation, headerDryRun, headerTrace,
+}
+
+// canonical is the header as we write it, or name itself.
+func canonical(name string) string {
+	for _, k := range known {
+		if len(k) == len(name) && strings.EqualFold(k, name) {
+			return k
+		}
+	}
+	return name
+}
+
+// carries refuses a key that would be another one on the other side. The engine
+// refuses the same.
+func carries(key string) error {
+	if key == strings.TrimSpace(key) && !strings.ContainsFunc(key, unicode.IsControl) {
+		return nil
+	}
+	return fault.New(fault.Invalid, "invalid_key",
+		"the idempotency key %q begins or ends with a space, or has a control character, which NATS would change", key).With("field", headerKey)
+}
+
+// headersOf writes an envelope as headers.
+func headersOf(env commands.Envelope) nats.Header {
+	h := make(nats.Header)
+	for _, f := range []struct{ name, value string }{
+		{headerKey, env.Key},
+		{headerActor, env.Actor},
+		{headerReason, env.Reason},
+		{headerReference, env.Reference},
+		{headerCorrelation, env.Correlation},
+		{headerCausation, env.Causation},
+		{headerTrace, env.Trace},
+	} {
+		if f.value != "" {
+			h.Set(f.name, f.value)
+		}
+	}
+	if !env.Effective.IsZero() {
+		h.Set(headerEffective, env.Effective.Format(time.RFC3339Nano))
+	}
+	if env.DryRun {
+		h.Set(headerDryRun, "true")
+	}
+	return h
+}
