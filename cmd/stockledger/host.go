@@ -1,0 +1,268 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/stockledger/stockledger"
+	"github.com/stockledger/stockledger/commands"
+	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/internal/natsapi"
+	"github.com/stockledger/stockledger/projections"
+)
+
+// hostConfig says what a ledger in this process is made of.
+type hostConfig struct {
+	dir    string
+	store  events.Store // nil is the file in dir
+	prefix string
+	strict bool // levels only at locations that were opened
+
+	natsURL               string // "" embeds a server
+	listen                string // of the embedded server
+	token, user, password string // to be shown to it
+
+	logger *slog.Logger
+}
+
+// A host is a ledger that runs in this process and answers over NATS.
+type host struct {
+	url string // for clients
+	dir string
+
+	ledger *stockledger.Ledger
+	conn   *nats.Conn
+	feed   *natsapi.Feed
+
+	closers []func() error
+}
+
+// openHost opens the ledger, connects it, and returns once commands are served.
+func openHost(ctx context.Context, config hostConfig) (_ *host, err error) {
+	h := &host{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.Close())
+		}
+	}()
+	if h.dir, err = filepath.Abs(config.dir); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	h.ledger, err = stockledger.Open(ctx, stockledger.Config{
+		Dir: h.dir, Store: config.store, RequireKnownLocations: config.strict, Logger: config.logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.opened(h.ledger.Close)
+	if err := h.connect(config); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, serveWithin)
+	defer cancel()
+	return h, h.serve(ctx, config)
+}
+
+// serveWithin bounds how long NATS may take to set up streams and endpoints.
+const serveWithin = time.Minute
+
+// connect starts the embedded NATS server and connects to it, or to the one that
+// is named.
+func (h *host) connect(config hostConfig) (err error) {
+	tell := []nats.Option{
+		nats.Name("stockledger"), nats.MaxReconnects(-1),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				config.logger.Warn("the connection to NATS is lost; trying again until it is back", "err", err)
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			config.logger.Warn("nats reports an error", "err", err)
+		}),
+		nats.ReconnectHandler(func(c *nats.Conn) { config.logger.Info("connected to NATS again", "url", c.ConnectedUrlRedacted()) }),
+	}
+	if config.natsURL != "" {
+		h.url = natsapi.Redacted(config.natsURL)
+		if h.conn, err = natsapi.Connect(config.natsURL, tell...); err != nil {
+			return fmt.Errorf("connect to NATS at %s: %w", h.url, err)
+		}
+		h.opened(h.disconnect)
+		return nil
+	}
+	server, err := natsapi.StartServer(natsapi.ServerConfig{
+		Listen: config.listen, Dir: filepath.Join(h.dir, "nats"),
+		Token: config.token, User: config.user, Password: config.password, Logger: config.logger,
+	})
+	if err != nil {
+		return err
+	}
+	h.opened(server.Close)
+	h.url = server.URL()
+	if h.conn, err = server.Connect(tell...); err != nil {
+		return err
+	}
+	h.opened(h.disconnect)
+	return nil
+}
+
+func (h *host) disconnect() error {
+	h.conn.Close()
+	return nil
+}
+
+// serve answers requests, takes submissions, and publishes the feed.
+func (h *host) serve(ctx context.Context, config hostConfig) (err error) {
+	served := servedLedger{h}
+	h.feed, err = natsapi.ServeFeed(ctx, natsapi.FeedConfig{
+		Conn: h.conn, Log: h.ledger.Events(), Prefix: config.prefix, Logger: config.logger,
+	})
+	if err != nil {
+		return err
+	}
+	h.opened(h.feed.Close)
+	submissions, err := natsapi.ServeSubmissions(ctx, natsapi.SubmitConfig{
+		Conn: h.conn, Ledger: served, Prefix: config.prefix, Logger: config.logger,
+	})
+	if err != nil {
+		return err
+	}
+	h.opened(submissions.Close)
+	queries := projections.QueryNames()
+	queries[statusQuery] = statusAbout
+	service, err := natsapi.Serve(ctx, natsapi.Config{
+		Conn: h.conn, Ledger: served, Queries: queries, Prefix: config.prefix, Logger: config.logger,
+	})
+	if err != nil {
+		return err
+	}
+	h.opened(service.Close)
+	return nil
+}
+
+// Close takes no more work, answers what is under way, and puts everything away,
+// what was opened last first.
+func (h *host) Close() error {
+	var errs []error
+	for _, closeOne := range slices.Backward(h.closers) {
+		errs = append(errs, closeOne())
+	}
+	return errors.Join(errs...)
+}
+
+// opened notes what Close has to close.
+func (h *host) opened(closeOne func() error) { h.closers = append(h.closers, closeOne) }
+
+// The query for the state of the ledger as a whole. It is answered here, because
+// only the host has all parts.
+const (
+	statusQuery = "ledger-status"
+	statusAbout = "how far the log, the read models and the feed are, and what has stopped"
+)
+
+// A servedLedger is the ledger with the query for its status.
+type servedLedger struct{ *host }
+
+// A partStatus is how far something that follows the log has come.
+type partStatus struct {
+	Name     string `json:"name"`
+	Version  int    `json:"version,omitempty"`
+	Position uint64 `json:"position"`
+	Head     uint64 `json:"head"`
+	Behind   uint64 `json:"behind"`
+	Error    string `json:"error"` // why it goes no further, "" while it runs
+}
+
+// Do implements natsapi.Ledger.
+func (s servedLedger) Do(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error) {
+	return s.ledger.Do(ctx, env, command)
+}
+
+// Query implements natsapi.Ledger.
+func (s servedLedger) Query(ctx context.Context, name string, body []byte) (any, error) {
+	if name == statusQuery {
+		return s.status(ctx)
+	}
+	return s.ledger.Query(ctx, name, body)
+}
+
+func (s servedLedger) status(ctx context.Context) (any, error) {
+	models, err := s.ledger.Models().Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	head, err := s.ledger.Events().Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answer := struct {
+		LogID   string       `json:"log_id"`
+		Head    uint64       `json:"head"`
+		DataDir string       `json:"data_dir"`
+		Version string       `json:"version"`
+		Models  []partStatus `json:"models"`
+		Feed    partStatus   `json:"feed"`
+	}{LogID: s.ledger.Events().LogID(), Head: head, DataDir: s.dir, Version: programVersion()}
+	for _, m := range models {
+		answer.Models = append(answer.Models, partStatus{m.Name, m.Version, m.Position, m.Head, m.Behind, cmp.Or(m.Stopped, m.Waiting)})
+	}
+	position := s.feed.Position()
+	answer.Feed = partStatus{Name: "feed", Position: position, Head: head, Behind: max(head, position) - position}
+	if err := s.feed.Err(); err != nil {
+		answer.Feed.Error = err.Error()
+	}
+	return answer, nil
+}
+
+// ready is what the ready file says.
+type ready struct {
+	NATS string `json:"nats_url"`
+	HTTP string `json:"http_url"` // "": there is none
+	Data string `json:"data"`
+	PID  int    `json:"pid"`
+}
+
+// announce writes the ready file, whole or not at all.
+func (h *host) announce(path string) error {
+	if path == "" {
+		return nil
+	}
+	text, err := json.Marshal(ready{NATS: h.url, Data: h.dir, PID: os.Getpid()})
+	if err != nil {
+		return err
+	}
+	next := path + ".next"
+	if err := os.WriteFile(next, append(text, '\n'), 0o600); err != nil {
+		return fmt.Errorf("ready file: %w", err)
+	}
+	if err := os.Rename(next, path); err != nil {
+		return fmt.Errorf("ready file: %w", err)
+	}
+	return nil
+}
+
+var readyFile = ownFile{"ready file", "--ready-file", regexp.MustCompile(`^{"nats_url":`)}
+
+// unannounce removes the ready file, also one that a crash has left behind.
+func unannounce(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := readyFile.mayReplace(path); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("ready file: %w", err)
+	}
+	return nil
+}

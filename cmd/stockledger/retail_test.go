@@ -1,0 +1,334 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/internal/fault"
+	"github.com/stockledger/stockledger/internal/natsapi"
+)
+
+// Ten thousand real sales lines are imported over NATS, while the ledger and the
+// import are killed again and again. Every line counts exactly once: each item
+// has 5,000 less what was sold of it, with reason, document and date.
+func TestRealSalesCountOnceWhateverIsKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds and more")
+	}
+	t.Parallel()
+	sales := readSales(t)
+	r := newRetail(t)
+
+	items := []string{
+		"import", "items", r.file, "--map", "id=stock_code", "--map", "sku=stock_code", "--map", "title=description",
+		"--distinct", "sku", "--set", "location_id=warehouse", "--set", "stocked_quantity=5000",
+	}
+	adjustments := []string{
+		"import", "adjustments", r.file, "--actor", "loader", "--map", "sku=stock_code", "--map", "adjustment=quantity", "--negate",
+		"--map", "reference=invoice_no", "--map", "effective_at=invoice_date", "--set", "location_id=warehouse",
+		"--reason-positive", "sale", "--reason-negative", "return",
+	}
+
+	// The ledger is killed while items come in, and the import goes on by itself.
+	run := r.start(items...)
+	r.killLedgerAfter(2000)
+	created := run.finish(t)
+	require.Equal(t, len(sales.sold), created.settled(), "%+v", created)
+	require.Equal(t, len(sales.lines)-len(sales.sold), created.Same)
+
+	// Twice more while adjustments come in; then the import itself is killed, and
+	// the ledger once more under the one that resumes.
+	run = r.start(adjustments...)
+	r.killLedgerAfter(2000)
+	r.killLedgerAfter(2000)
+	r.waitForMore(2000)
+	require.NoError(t, run.cmd.Process.Kill())
+	require.Error(t, run.cmd.Wait())
+	run = r.start(adjustments...)
+	r.killLedgerAfter(2000)
+	adjusted := run.finish(t)
+	require.Equal(t, len(sales.lines), adjusted.settled(), "%+v", adjusted)
+	require.Positive(t, adjusted.Replayed, "the resumed import must have met rows of the one that was killed")
+	require.Equal(t, sales.total.Negated().String(), adjusted.Adjustment.String())
+
+	r.checkStock(sales)
+	r.checkMovements(sales)
+
+	// A part of it again, long after and by hand, is nothing new.
+	r.head(301)
+	repeated := r.start(append(adjustments, "--import-id", adjusted.Import)...).finish(t)
+	require.Equal(t, 300, repeated.Replayed, "%+v", repeated)
+	r.checkStock(sales)
+}
+
+// salesLines are what the file says, read without any code of the import.
+type salesLines struct {
+	lines []sale
+	sold  map[string]events.Quantity // by stock code
+	total events.Quantity
+}
+
+// A sale is what the ledger must know of a line.
+type sale struct{ item, adjustment, reason, reference, date string }
+
+func salesFile() string {
+	if path := os.Getenv("STOCKLEDGER_TEST_DATA"); path != "" {
+		return path
+	}
+	return filepath.Join("..", "..", "..", "shared", "data", "online-retail-10k.csv")
+}
+
+func readSales(t *testing.T) salesLines {
+	t.Helper()
+	file, err := os.Open(salesFile())
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skipf("the sales lines are not here (%v); say where they are with STOCKLEDGER_TEST_DATA", err)
+	}
+	require.NoError(t, err)
+	defer file.Close()
+	reader := csv.NewReader(file)
+	_, err = reader.Read()
+	require.NoError(t, err)
+	s := salesLines{sold: make(map[string]events.Quantity)}
+	for {
+		cells, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			return s
+		}
+		require.NoError(t, err)
+		quantity, err := events.ParseQuantity(cells[3])
+		require.NoError(t, err)
+		reason := "sale"
+		if quantity.Sign() < 0 {
+			reason = "return"
+		}
+		s.lines = append(s.lines, sale{cells[1], quantity.Negated().String(), reason, cells[0], cells[4]})
+		s.sold[cells[1]] = s.sold[cells[1]].Plus(quantity)
+		s.total = s.total.Plus(quantity)
+	}
+}
+
+// A retail is a ledger in a process of its own, and what is needed to import.
+type retail struct {
+	*testing.T
+	file   string
+	listen string
+	dir    string
+
+	server *exec.Cmd
+	client *natsapi.Client
+}
+
+func newRetail(t *testing.T) *retail {
+	t.Helper()
+	r := &retail{T: t, dir: t.TempDir(), listen: freeAddress(t)}
+	r.file = filepath.Join(r.dir, "sales.csv") // a copy, because the journal goes beside it
+	text, err := os.ReadFile(salesFile())
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(r.file, text, 0o600))
+	r.startLedger()
+	t.Cleanup(func() {
+		if t.Failed() {
+			text, _ := os.ReadFile(filepath.Join(r.dir, "serve.log"))
+			t.Logf("the ledger logged:\n%s", text)
+		}
+		r.client.Close()
+		require.NoError(t, r.server.Process.Signal(os.Interrupt))
+		require.NoError(t, r.server.Wait(), "told to stop, the ledger must end with 0")
+	})
+	return r
+}
+
+// freeAddress is an address that was free a moment ago. The ledger must come back
+// where it was.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// startLedger starts a ledger process and waits until it serves.
+func (r *retail) startLedger() {
+	readyFile := filepath.Join(r.dir, "ready.json")
+	require.NoError(r, unannounce(readyFile))
+	log, err := os.OpenFile(filepath.Join(r.dir, "serve.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	require.NoError(r, err)
+	defer log.Close()
+	r.server = exec.Command("stockledger", "serve", "--data", filepath.Join(r.dir, "data"),
+		"--nats-listen", r.listen, "--ready-file", readyFile)
+	r.server.Stderr = log
+	require.NoError(r, r.server.Start())
+	_, err = waitReady(readyFile)
+	require.NoError(r, err)
+	if r.client != nil {
+		r.client.Close()
+	}
+	r.client, err = reach{Server: "nats://" + r.listen, Prefix: natsapi.DefaultPrefix, Timeout: 5 * time.Second}.dial()
+	require.NoError(r, err)
+}
+
+// head leaves the first lines of the file.
+func (r *retail) head(lines int) {
+	text, err := os.ReadFile(r.file)
+	require.NoError(r, err)
+	all := bytes.SplitAfterN(text, []byte("\n"), lines+1)
+	require.NoError(r, os.WriteFile(r.file, bytes.Join(all[:lines], nil), 0o600))
+}
+
+// waitForMore waits until the ledger has recorded so many more events.
+func (r *retail) waitForMore(n uint64) {
+	r.Helper()
+	wanted := r.recorded() + n
+	for deadline := time.Now().Add(patienceInTests); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if r.recorded() >= wanted {
+			return
+		}
+	}
+	require.Failf(r, "too slow", "%d events were not recorded within %s", n, patienceInTests)
+}
+
+// recorded is how many events the log has.
+func (r *retail) recorded() uint64 {
+	r.Helper()
+	h, err := ask[health](r.Context(), r.client, statusQuery, nil)
+	require.NoError(r, err)
+	return h.Head
+}
+
+func (r *retail) count(command string) uint64 {
+	r.Helper()
+	p, err := ask[page](r.Context(), r.client, "list-commands", object{"command": command, "take": 0})
+	require.NoError(r, err)
+	return p.Count
+}
+
+// killLedgerAfter kills the ledger without a warning, once it has recorded so many
+// more events, and starts another in its place.
+func (r *retail) killLedgerAfter(n uint64) {
+	r.Helper()
+	r.waitForMore(n)
+	require.NoError(r, r.server.Process.Kill())
+	require.Error(r, r.server.Wait())
+	r.startLedger()
+}
+
+// An importRun is an import in a process of its own.
+type importRun struct {
+	cmd         *exec.Cmd
+	out, errors bytes.Buffer
+}
+
+func (r *retail) start(args ...string) *importRun {
+	r.Helper()
+	run := &importRun{cmd: exec.Command("stockledger",
+		append(args, "--json", "--timeout", "2s", "--retry-for", "60s", "--server", "nats://"+r.listen)...)}
+	run.cmd.Stdout, run.cmd.Stderr = &run.out, &run.errors
+	require.NoError(r, run.cmd.Start())
+	return run
+}
+
+// finish waits for the end of an import and returns its totals, all of which
+// the ledger must confirm.
+func (i *importRun) finish(t *testing.T) (sum totals) {
+	t.Helper()
+	require.NoError(t, i.cmd.Wait(), i.errors.String())
+	require.NoError(t, json.Unmarshal(i.out.Bytes(), &sum))
+	require.Zero(t, sum.Refused+sum.Bad+sum.Unknown, "%+v\n%s", sum, i.errors.String())
+	require.NotNil(t, sum.Held)
+	require.Equal(t, sum.settled(), *sum.Held)
+	t.Logf("imported: %+v", sum)
+	return sum
+}
+
+// caughtUp is the head of the log, once the read models have come so far.
+func (r *retail) caughtUp() (head uint64) {
+	require.Eventually(r, func() bool {
+		h, err := ask[health](r.Context(), r.client, statusQuery, nil)
+		if err != nil || h.verdict() != nil {
+			return false
+		}
+		head = h.Head
+		for _, m := range h.Models {
+			if m.text("behind") != "0" {
+				return false
+			}
+		}
+		return true
+	}, patienceInTests, 20*time.Millisecond)
+	return head
+}
+
+// checkStock compares every item with 5,000 less what was sold of it.
+func (r *retail) checkStock(sales salesLines) {
+	r.Helper()
+	head := r.caughtUp()
+	stocked := make(map[string]string)
+	for skip := 0; ; skip += 1000 {
+		p, err := ask[page](r.Context(), r.client, "list-inventory-levels", object{"take": 1000, "skip": skip, "after": head})
+		require.NoError(r, err)
+		for _, level := range p.Rows {
+			require.Equal(r, "warehouse", level.text("location_id"))
+			stocked[level.text("inventory_item_id")] = level.text("stocked_quantity")
+		}
+		if len(p.Rows) < 1000 {
+			break
+		}
+	}
+	want := make(map[string]string)
+	for item, sold := range sales.sold {
+		want[item] = events.Units(5000).Minus(sold).String()
+	}
+	require.Equal(r, want, stocked)
+	require.Equal(r, uint64(len(sales.lines)), r.count("adjust-inventory-levels"))
+	require.Equal(r, uint64(len(sales.sold)), r.count("create-inventory-items"))
+}
+
+// checkMovements compares every line of the file with the movements that the
+// ledger has, as often as each occurs.
+func (r *retail) checkMovements(sales salesLines) {
+	r.Helper()
+	want := make(map[sale]int)
+	for _, line := range sales.lines {
+		want[line]++
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), patienceInTests)
+	defer cancel()
+	got := make(map[sale]int)
+	for after := uint64(0); ; {
+		part, err := ask[struct {
+			Rows []row `json:"rows"`
+			More bool  `json:"more"`
+		}](ctx, r.client, "stock-history", object{"location_id": "warehouse", "take": 1000, "after_position": after})
+		require.NoError(r, err, fault.Code(err))
+		for _, m := range part.Rows {
+			after, err = strconv.ParseUint(m.text("position"), 10, 64)
+			require.NoError(r, err)
+			if m.text("kind") == "stock-adjusted" {
+				got[sale{
+					m.text("inventory_item_id"), m.text("delta_stocked"), m.text("reason"), m.text("reference"), m.text("effective_at"),
+				}]++
+				require.Equal(r, "loader", m.text("actor"))
+			}
+		}
+		if !part.More {
+			break
+		}
+	}
+	require.Equal(r, want, got)
+}
