@@ -1,0 +1,157 @@
+// Package arch checks what no compiler does: that imports point one way, that
+// the documents name what exists, and that links in them lead somewhere.
+package arch
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/stockledger/stockledger/commands"
+	"github.com/stockledger/stockledger/events"
+)
+
+const module = "github.com/stockledger/stockledger"
+
+// allowed lists, for each package, the packages of ours it may import. A package
+// that is not listed may not exist. It is the drawing in docs/architecture.md.
+var allowed = map[string][]string{
+	"":                   {"commands", "events", "events/sqlitestore", "projections"},
+	"cmd/stockledger":    {"*"},
+	"commands":           {"domain", "events", "internal/fault"},
+	"domain":             {"events", "internal/fault"},
+	"events":             {},
+	"events/memstore":    {"events"},
+	"events/sqlitestore": {"events"},
+	"events/storetest":   {"events"},
+	"internal/arch":      {},
+	"internal/fault":     {},
+	"internal/natsapi":   {"", "commands", "events", "internal/fault", "projections"},
+	"projections":        {"events", "internal/fault"},
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		may, known := allowed[name]
+		require.True(t, known, "package %s is not in the drawing", name)
+		for _, imported := range p.Imports {
+			if imported != module && !strings.HasPrefix(imported, module+"/") {
+				continue
+			}
+			ours := strings.TrimPrefix(strings.TrimPrefix(imported, module), "/")
+			require.True(t, may != nil && (len(may) > 0 && may[0] == "*" || slices.Contains(may, ours)),
+				"%s imports %s", name, ours)
+		}
+	}
+}
+
+func TestDomainAndEventsKnowNoClockAndNoWorld(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.ImportPath != module+"/domain" && p.ImportPath != module+"/events" {
+			continue
+		}
+		for _, banned := range []string{"os", "net", "net/http", "math/rand", "math/rand/v2", "log", "log/slog", "database/sql"} {
+			require.NotContains(t, p.Imports, banned, p.ImportPath)
+		}
+	}
+}
+
+func TestEveryEventTypeIsInTheCatalogue(t *testing.T) {
+	page := read(t, "docs/events.md")
+	for _, name := range events.Types() {
+		require.Contains(t, page, "`"+name+"`")
+	}
+	for _, named := range regexp.MustCompile("`(inventory\\.[a-z-]+\\.v[0-9]+)`").FindAllStringSubmatch(page, -1) {
+		require.Contains(t, events.Types(), named[1], "docs/events.md names a fact that does not exist")
+	}
+}
+
+func TestEveryCommandIsInTheDocuments(t *testing.T) {
+	page := read(t, "docs/commands.md")
+	for _, name := range commands.Names() {
+		require.Contains(t, page, "`"+name+"`")
+	}
+}
+
+func TestEveryTestNamedInTheDocumentsExists(t *testing.T) {
+	var source strings.Builder
+	require.NoError(t, filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		source.Write(text)
+		return err
+	}))
+	for _, page := range documents(t) {
+		for _, name := range regexp.MustCompile(`\bTest[A-Z][A-Za-z0-9]*\b`).FindAllString(read(t, page), -1) {
+			require.Contains(t, source.String(), "func "+name+"(t ", "%s names a test that does not exist", page)
+		}
+	}
+}
+
+func TestLinksInDocumentsLeadSomewhere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#\s]+)(#[^)]*)?\)`)
+	for _, page := range documents(t) {
+		for _, found := range link.FindAllStringSubmatch(read(t, page), -1) {
+			if strings.Contains(found[1], "://") {
+				continue
+			}
+			target := filepath.Join(root, filepath.Dir(page), found[1])
+			_, err := os.Stat(target)
+			require.NoError(t, err, "%s links to %s", page, found[1])
+		}
+	}
+}
+
+const root = "../.."
+
+func documents(t *testing.T) []string {
+	t.Helper()
+	pages := []string{"README.md"}
+	require.NoError(t, filepath.WalkDir(filepath.Join(root, "docs"), func(path string, d os.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".md") {
+			page, relErr := filepath.Rel(root, path)
+			pages = append(pages, page)
+			return relErr
+		}
+		return err
+	}))
+	return pages
+}
+
+func read(t *testing.T, page string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, page))
+	require.NoError(t, err)
+	return string(text)
+}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+}
+
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	list := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./...")
+	list.Dir = root
+	out, err := list.Output()
+	require.NoError(t, err)
+	var all []goPackage
+	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
+		var p goPackage
+		require.NoError(t, dec.Decode(&p))
+		all = append(all, p)
+	}
+	return all
+}
