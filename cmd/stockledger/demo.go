@@ -55,6 +55,9 @@ func (c *demo) Run(ctx context.Context, s streams, config *settings) (err error)
 		}
 	}()
 	if err := c.show(ctx, h, s.out, config); err != nil {
+		if ctx.Err() != nil {
+			return nil // ^C in the middle of the tour
+		}
 		return err
 	}
 	if err := h.announce(c.ReadyFile); err != nil {
