@@ -38,7 +38,6 @@ func (o *outcome) seal() error {
 	if o.commit == nil {
 		return nil
 	}
-	o.commit.answer = answer
 	env := o.job.env
 	meta := events.Meta{
 		Command: o.job.command.Name(), CommandID: env.Key, Digest: o.job.digest,
@@ -137,7 +136,7 @@ func (e *Engine) settle(group []*outcome, positions []uint64) int {
 			if len(positions) == 0 {
 				return i
 			}
-			e.recent.durable(o.commit, positions[0], o.commit.answer)
+			e.recent.durable(o.commit, positions[0], o.answer)
 			positions = positions[1:]
 			if expected := e.head + uint64(len(o.events)); o.commit.position == expected {
 				e.head = expected

@@ -47,8 +47,10 @@ type Config struct {
 }
 
 // Engine carries out commands. Its methods may be called from many goroutines.
-// There must be one Engine for a log: a second one could break nothing, because
-// the store checks the version of every stream, but it would waste its work.
+// There must be one Engine for a log. A second one could oversell nothing and
+// lose no update, because the store checks the version of every stream; but the
+// two do not know each other's keys at once, so a retry sent to the other could
+// be carried out again where it touches no stream of the first.
 type Engine struct {
 	config Config
 	cache  *cache
