@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -105,13 +106,30 @@ func (e *Engine) commit(group []*outcome) {
 	var positions []uint64
 	var err error
 	if len(commits) > 0 {
-		// A commit is never half abandoned: whoever asked for it may go away.
-		positions, err = e.config.Store.Append(context.Background(), commits...)
+		positions, err = e.append(commits)
 	}
 	settled := e.settle(group, positions)
 	if err != nil {
 		e.fail(group[settled:], err)
 	}
+}
+
+// append writes commits, and tells of those that are durable.
+func (e *Engine) append(commits []events.Commit) ([]uint64, error) {
+	var start time.Time
+	if e.config.Observe != nil {
+		start = e.config.Now()
+	}
+	// A commit is never half abandoned: whoever asked for it may go away.
+	positions, err := e.config.Store.Append(context.Background(), commits...)
+	if e.config.Observe != nil && len(positions) > 0 {
+		size := 0
+		for _, c := range commits[:len(positions)] {
+			size += len(c)
+		}
+		e.config.Observe(len(positions), size, e.config.Now().Sub(start))
+	}
+	return positions, err
 }
 
 // dropped sends an outcome back that was decided before a failure, on state that

@@ -45,6 +45,7 @@ var decoders = map[string]func(body []byte) (Command, error){
 	"detach-inventory-items":           lines("links", func(l []LinkName) Command { return DetachInventoryItems{l} }),
 	"create-stock-locations":           lines("locations", func(l []NewLocation) Command { return CreateStockLocations{l} }),
 	"update-stock-locations":           lines("updates", func(l []LocationUpdate) Command { return UpdateStockLocations{l} }),
+	"update-stock-location-links":      lines("updates", func(l []LocationLinksUpdate) Command { return UpdateStockLocationLinks{l} }),
 	"delete-stock-locations":           names("id", func(ids []string) Command { return DeleteStockLocations{ids} }),
 }
 

@@ -21,6 +21,7 @@ func TestWhatMakesNoSenseIsRefusedByName(t *testing.T) {
 		fulfil  = "fulfill-reservations"
 		batch   = "batch-inventory-item-levels"
 		remove  = "delete-inventory-levels"
+		links   = "update-stock-location-links"
 	)
 	long := strings.Repeat("x", 256)
 	for _, tc := range []struct{ name, command, body, code, details string }{
@@ -88,6 +89,18 @@ func TestWhatMakesNoSenseIsRefusedByName(t *testing.T) {
 		{"half a pair", "update-inventory-levels", `[{"id":"L","location_id":"paris","stocked_quantity":1}]`, "required", `{"line":1,"field":"inventory_item_id"}`},
 		{"no variant", "attach-inventory-items", `[{"inventoryItemId":"cup","tag":""}]`, "required", `{"line":1,"field":"variant_id"}`},
 		{"no location of a first level", create, `[{"location_levels":[{"location_id":"a"},{}]}]`, "required", `{"line":1,"field":"location_levels.1.location_id"}`},
+
+		{"no location to link", links, `[{"id":"paris"},{"sales_channels":{"add":["web"]}}]`, "required", `{"line":2,"field":"id"}`},
+		{"an empty sales channel", links, `[{"id":"paris","sales_channels":{"add":["web",""]}}]`, "required", `{"line":1,"field":"sales_channels.add.1"}`},
+		{"an empty provider", links, `[{"id":"paris","fulfillment_providers":{"add":[null]}}]`, "required", `{"line":1,"field":"fulfillment_providers.add.0"}`},
+		{"an empty link to remove", links, `[{"id":"paris","fulfillment_sets":{"remove":["a",""]}}]`, "required", `{"line":1,"field":"fulfillment_sets.remove.1"}`},
+		{"a set without a name", links, `[{"id":"paris","fulfillment_sets":{"add":[{"type":"pickup"}]}}]`, "required", `{"line":1,"field":"fulfillment_sets.add.0.name"}`},
+		{"a set without a type", links, `[{"id":"paris","fulfillment_sets":{"add":[{"name":"x"}]}}]`, "required", `{"line":1,"field":"fulfillment_sets.add.0.type"}`},
+		{"a number for a link", links, `[{"id":"paris","sales_channels":{"add":["web",5]}}]`, "invalid_type", `{"line":1,"field":"sales_channels.add.1"}`},
+		{"a list for links", links, `[{"id":"paris","sales_channels":["web"]}]`, "invalid_type", `{"line":1,"field":"sales_channels"}`},
+		{"an unknown field of links", links, `[{"id":"paris","sales_channels":{"set":["web"]}}]`, "unknown_field", `{"line":1,"field":"sales_channels.set"}`},
+		{"a long link", links, `[{"id":"paris","sales_channels":{"add":["` + long + `"]}}]`, "too_long", `{"line":1,"field":"sales_channels.add.0"}`},
+		{"a long set", links, `[{"id":"paris","fulfillment_sets":{"add":[{"id":"` + long + `","name":"x","type":"y"}]}}]`, "too_long", `{"line":1,"field":"fulfillment_sets.add.0.id"}`},
 
 		{"a long id", adjust, `[{"inventory_item_id":"` + long + `","location_id":"paris","adjustment":1}]`, "too_long", `{"line":1,"field":"inventory_item_id"}`},
 		{"a long new id", create, `[{"id":"` + long + `"}]`, "too_long", `{"line":1,"field":"id"}`},
@@ -166,6 +179,8 @@ func TestACommandHasAtMost20000Lines(t *testing.T) {
 		"delete-inventory-levels":         fmt.Sprintf(`{"id":%s,"ids":%s}`, lines(commands.MaxLines/2, `"L"`), lines(commands.MaxLines/2+1, `"L"`)),
 		"create-inventory-items":          fmt.Sprintf(`{"location_levels":%s}`, lines(commands.MaxLines, `{"location_id":"a"}`)),
 		"delete-reservations-by-location": lines(commands.MaxLines+1, `"r"`),
+		"update-stock-location-links": fmt.Sprintf(`{"id":"a","sales_channels":{"add":%s},"fulfillment_providers":{"remove":%s}}`,
+			lines(commands.MaxLines/2, `"c"`), lines(commands.MaxLines/2, `"p"`)),
 	} {
 		s.refuse("too_many_lines", name, body)
 	}

@@ -1,8 +1,6 @@
 package commands_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -18,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/stockledger/stockledger/commands"
+	"github.com/stockledger/stockledger/internal/doctest"
 	"github.com/stockledger/stockledger/internal/fault"
 )
 
@@ -32,8 +31,6 @@ func document(t *testing.T) string {
 	return string(text)
 }
 
-var fence = regexp.MustCompile("(?s)```json\n(.*?)```\n")
-
 // Under the heading of each command there are two blocks: a payload and the
 // result. Under Answers and Refusals there are a payload of adjust and what it
 // gets.
@@ -41,80 +38,20 @@ func TestTheExamplesInTheDocumentsAreTrue(t *testing.T) {
 	s := newShop(t, func(c *commands.Config) { c.Now = func() time.Time { return instant } })
 	other := newShop(t, func(c *commands.Config) { c.Now = func() time.Time { return instant } })
 	other.do("create-inventory-items", `{"id":"tray","location_levels":[{"location_id":"paris","stocked_quantity":5}]}`)
-	var text strings.Builder
 	var shown []string
-	for i, section := range regexp.MustCompile(`(?m)^##`).Split(document(t), -1) {
-		if i > 0 {
-			text.WriteString("##")
+	doctest.Run(t, page, *update, func(title, payload string) any {
+		switch title {
+		case "Answers":
+			return other.do("adjust-inventory-levels", payload, commands.Envelope{Key: "sale-1"})
+		case "Refusals":
+			_, err := other.try("adjust-inventory-levels", payload)
+			return fault.Public(err)
 		}
-		title, _, _ := strings.Cut(strings.TrimLeft(section, "# "), "\n")
-		var got any
-		switch blocks := fence.FindAllStringSubmatch(section, -1); {
-		case len(blocks) == 0:
-		case title == "Answers":
-			got = other.do("adjust-inventory-levels", blocks[0][1], commands.Envelope{Key: "sale-1"})
-		case title == "Refusals":
-			_, err := other.try("adjust-inventory-levels", blocks[0][1])
-			got = fault.Public(err)
-		default:
-			got = s.do(title, blocks[0][1]).Result
-			shown = append(shown, title)
-		}
-		if got == nil {
-			text.WriteString(section)
-			continue
-		}
-		blocks := fence.FindAllStringSubmatchIndex(section, -1)
-		require.Len(t, blocks, 2, title)
-		answer, err := json.Marshal(got)
-		require.NoError(t, err)
-		answer = uuids.ReplaceAll(answer, []byte("…"))
-		from, to := blocks[1][2], blocks[1][3]
-		if *update {
-			section = section[:from] + wrapped(t, answer) + section[to:]
-		} else {
-			require.Equal(t, string(compact(t, answer)), string(compact(t, []byte(section[from:to]))), title)
-		}
-		text.WriteString(section)
-	}
+		shown = append(shown, title)
+		return s.do(title, payload).Result
+	})
 	slices.Sort(shown)
 	require.Equal(t, commands.Names(), shown, "every command has an example")
-	if *update {
-		require.NoError(t, os.WriteFile(page, []byte(text.String()), 0o600))
-	}
-}
-
-func compact(t *testing.T, text []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	require.NoError(t, json.Compact(&b, text), "%s", text)
-	return b.Bytes()
-}
-
-// wrapped is JSON in lines of at most 120 characters.
-func wrapped(t *testing.T, text []byte) string {
-	t.Helper()
-	var b bytes.Buffer
-	require.NoError(t, json.Indent(&b, text, "", " "))
-	var lines []string
-	line := ""
-	for token := range strings.SplitSeq(b.String(), "\n") {
-		token = strings.TrimSpace(token)
-		opens := line == "" || strings.HasSuffix(line, "{") || strings.HasSuffix(line, "[") || strings.HasPrefix(token, "}") || strings.HasPrefix(token, "]")
-		switch {
-		case strings.HasSuffix(line, "},") && token == "{":
-			lines = append(lines, line)
-			line = " {"
-		case line != "" && len(line)+1+len(token) > 120:
-			lines = append(lines, line)
-			line = "  " + token
-		case opens:
-			line += token
-		default:
-			line += " " + token
-		}
-	}
-	return strings.Join(append(lines, line), "\n") + "\n"
 }
 
 func TestEveryRefusalIsInTheDocuments(t *testing.T) {

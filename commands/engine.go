@@ -42,6 +42,10 @@ type Config struct {
 	RequireKnownLocations bool
 	// CachedStreams bounds the aggregates kept in memory; 0 is 200,000.
 	CachedStreams int
+	// Observe hears of every group that was committed: how many commands and
+	// events it had, and how long the append took on the clock of Now. It must not
+	// wait, for all that comes behind waits with it. nil is nobody.
+	Observe func(commands, events int, took time.Duration)
 	// Logger is told what a person must act on; nil is slog.Default().
 	Logger *slog.Logger
 }
@@ -163,6 +167,13 @@ func (e *Engine) Close() error {
 		close(e.idle)
 	})
 	return nil
+}
+
+// Cached is how many aggregates are in memory now.
+func (e *Engine) Cached() int {
+	e.cache.mu.Lock()
+	defer e.cache.mu.Unlock()
+	return len(e.cache.entries)
 }
 
 // Failed is closed when the store has stopped for good, with events.ErrStopped:

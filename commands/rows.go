@@ -66,6 +66,7 @@ type LinkRow struct {
 type LocationRow struct {
 	ID string `json:"id"`
 	events.LocationAttributes
+	events.LocationLinks
 	CreatedAt time.Time  `json:"created_at"`
 	UpdatedAt time.Time  `json:"updated_at"`
 	DeletedAt *time.Time `json:"deleted_at"`
@@ -121,7 +122,8 @@ func reservationRow(item string, r domain.Reservation) ReservationRow {
 
 func locationRow(l *domain.Location) LocationRow {
 	return LocationRow{
-		ID: l.ID, LocationAttributes: l.Attributes, CreatedAt: l.Created, UpdatedAt: l.Updated, DeletedAt: timeOrNull(l.Closed),
+		ID: l.ID, LocationAttributes: l.Attributes, LocationLinks: l.Links,
+		CreatedAt: l.Created, UpdatedAt: l.Updated, DeletedAt: timeOrNull(l.Closed),
 	}
 }
 

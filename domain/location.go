@@ -19,6 +19,7 @@ type locationHead struct {
 	ID         string
 	Version    uint64
 	Attributes events.LocationAttributes
+	Links      events.LocationLinks
 	Created    time.Time
 	Updated    time.Time
 	Closed     time.Time // zero while it is open
@@ -96,7 +97,64 @@ func (l *Location) Update(id string, c LocationChanges) ([]events.Fact, error) {
 	return []events.Fact{events.LocationUpdated{LocationID: id, Changed: changed, Attributes: after}}, nil
 }
 
-// Close ends the location's life. The levels there stay as they are; commands of
+// MaxLocationLinks is how many links a location may have: several times what a
+// shop has, and few enough to be written whole when one of them changes.
+const MaxLocationLinks = 1000
+
+// Link links the location. What is linked already changes nothing. A fulfillment
+// set whose id was made for it is the one of that name and type, if there is one.
+func (l *Location) Link(link events.LocationLinked, made bool) ([]events.Fact, error) {
+	if !l.Exists() {
+		return nil, LocationNotFound(link.LocationID)
+	}
+	if link.Kind == events.FulfillmentSet {
+		there, err := l.linkedSet(link, made)
+		if there || err != nil {
+			return nil, err
+		}
+	} else if slices.Contains(l.Links.IDs(link.Kind), link.ID) {
+		return nil, nil
+	}
+	if l.Links.Len() >= MaxLocationLinks {
+		return nil, fault.New(fault.NotAllowed, "too_many_links", "Stock location with id: %s has %d links, no more are allowed",
+			link.LocationID, l.Links.Len()).With("location_id", link.LocationID)
+	}
+	return []events.Fact{link}, nil
+}
+
+// linkedSet reports whether the set is linked as it is. Another one may have
+// neither its id nor its name.
+func (l *Location) linkedSet(link events.LocationLinked, made bool) (bool, error) {
+	for _, set := range l.Links.FulfillmentSets {
+		if set.ID != link.ID && set.Name != link.Name {
+			continue
+		}
+		if same := set.Name == link.Name && set.Type == link.Type; same && (made || set.ID == link.ID) {
+			return true, nil
+		}
+		return false, fault.New(fault.Conflict, "fulfillment_set_exists", "Fulfillment set with id: %s, name: %s and type: %s, already exists.",
+			set.ID, set.Name, set.Type).With("location_id", link.LocationID).With("fulfillment_set_id", set.ID)
+	}
+	return false, nil
+}
+
+// Unlink ends a link. One that is not there changes nothing.
+func (l *Location) Unlink(location string, kind events.LinkKind, id string) ([]events.Fact, error) {
+	if !l.Exists() {
+		return nil, LocationNotFound(location)
+	}
+	if !slices.Contains(l.Links.IDs(kind), id) {
+		return nil, nil
+	}
+	fact := events.LocationUnlinked{LocationID: location, Kind: kind, ID: id}
+	if kind == events.FulfillmentSet {
+		set, _ := l.Links.Set(id)
+		fact.Name, fact.Type = set.Name, set.Type
+	}
+	return []events.Fact{fact}, nil
+}
+
+// Close ends the location's life, and its links. The levels there stay as they are; commands of
 // their own remove them.
 func (l *Location) Close(id string) ([]events.Fact, error) {
 	if l.ID == "" {
@@ -154,12 +212,18 @@ func (l *Location) Apply(fact events.Fact, at Stamp) {
 	switch f := fact.(type) {
 	case events.LocationOpened:
 		must(l.ID == "", "opened twice", fact)
-		l.ID, l.Attributes, l.Created = f.LocationID, f.Attributes, at.At
+		l.ID, l.Attributes, l.Links, l.Created = f.LocationID, f.Attributes, events.NoLinks(), at.At
 	case events.LocationUpdated:
 		l.Attributes = f.Attributes
 	case events.LocationClosed:
 		must(l.Closed.IsZero(), "closed twice", fact)
-		l.Closed = at.At
+		l.Links, l.Closed = events.NoLinks(), at.At
+	case events.LocationLinked:
+		must(l.Exists() && !slices.Contains(l.Links.IDs(f.Kind), f.ID), "linked twice", fact)
+		l.Links = l.Links.With(f)
+	case events.LocationUnlinked:
+		must(slices.Contains(l.Links.IDs(f.Kind), f.ID), "no such link", fact)
+		l.Links = l.Links.Without(f)
 	default:
 		foreign(fact, "a location")
 	}

@@ -214,10 +214,10 @@ func TestTheRecordingsAreAPossibleLife(t *testing.T) {
 	require.NoError(t, err)
 	defer lines.Close()
 	var (
-		item     domain.Item
-		sku      domain.SKU
-		variant  domain.Variant
-		location domain.Location
+		item      domain.Item
+		sku       domain.SKU
+		variant   domain.Variant
+		locations = map[string]*domain.Location{"sloc_berlin": {}, "sloc_paris": {}}
 	)
 	for decoder := json.NewDecoder(lines); decoder.More(); {
 		var line struct {
@@ -232,7 +232,7 @@ func TestTheRecordingsAreAPossibleLife(t *testing.T) {
 		fact, err := events.Decode(line.Type, line.Data)
 		require.NoError(t, err)
 		at := domain.Stamp{Version: line.Version, At: line.Meta.Recorded}
-		kind, _, err := events.SplitStream(line.Stream)
+		kind, id, err := events.SplitStream(line.Stream)
 		require.NoError(t, err)
 		switch kind {
 		case "item":
@@ -242,7 +242,7 @@ func TestTheRecordingsAreAPossibleLife(t *testing.T) {
 		case "variant":
 			variant.Apply(fact, at)
 		case "location":
-			location.Apply(fact, at)
+			locations[id].Apply(fact, at)
 		}
 	}
 	stocked, reserved := item.Totals()
@@ -250,7 +250,8 @@ func TestTheRecordingsAreAPossibleLife(t *testing.T) {
 	require.Equal(t, "iitem_cup", sku.Owner)
 	required, _ := variant.Link("iitem_cup")
 	require.Equal(t, "6", required.String())
-	require.False(t, location.Exists())
+	require.False(t, locations["sloc_berlin"].Exists())
+	require.Equal(t, []string{"fp_manual"}, locations["sloc_paris"].Links.FulfillmentProviders)
 }
 
 // A kind of aggregate, and how to try it out.
@@ -532,7 +533,18 @@ var aLocation = kind[*domain.Location]{
 		if metadata.Value != nil {
 			address.Metadata = *metadata.Value
 		}
-		switch what := rapid.SampledFrom([]string{"open", "update", "update", "update", "close"}).Draw(t, "ask"); what {
+		kind := rapid.SampledFrom([]events.LinkKind{events.SalesChannel, events.FulfillmentProvider, events.FulfillmentSet}).Draw(t, "kind")
+		id := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "id")
+		switch what := rapid.SampledFrom([]string{"open", "update", "update", "link", "link", "unlink", "close"}).Draw(t, "ask"); what {
+		case "link":
+			link := events.LocationLinked{LocationID: berlin, Kind: kind, ID: id}
+			if kind == events.FulfillmentSet {
+				link.Name, link.Type = name, "pickup"
+			}
+			made := rapid.Bool().Draw(t, "made")
+			return ask[*domain.Location]{what, func(l *domain.Location) ([]events.Fact, error) { return l.Link(link, made) }, true}
+		case "unlink":
+			return ask[*domain.Location]{what, func(l *domain.Location) ([]events.Fact, error) { return l.Unlink(berlin, kind, id) }, true}
 		case "open":
 			return ask[*domain.Location]{what, open(events.LocationAttributes{Name: name, Metadata: address.Metadata, Address: &address}), false}
 		case "update":
@@ -546,6 +558,6 @@ var aLocation = kind[*domain.Location]{
 		}
 	},
 	view: func(l *domain.Location) any {
-		return []any{l.ID, l.Version, l.Attributes, l.Created, l.Updated, l.Closed, l.Exists()}
+		return []any{l.ID, l.Version, l.Attributes, l.Links, l.Created, l.Updated, l.Closed, l.Exists()}
 	},
 }

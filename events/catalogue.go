@@ -294,9 +294,40 @@ type LocationUpdated struct {
 	Attributes LocationAttributes `json:"attributes"`
 }
 
-// LocationClosed ends a location's life. Levels there stay as they are.
+// LocationClosed ends a location's life, and its links. Levels there stay as
+// they are.
 type LocationClosed struct {
 	LocationID string `json:"location_id"`
+}
+
+// A LinkKind says what a stock location is linked to.
+type LinkKind string
+
+// The kinds of what a location is linked to. All of it lives elsewhere.
+const (
+	SalesChannel        LinkKind = "sales_channel"
+	FulfillmentProvider LinkKind = "fulfillment_provider"
+	FulfillmentSet      LinkKind = "fulfillment_set"
+)
+
+// LocationLinked says that a stock location serves a sales channel, or ships by
+// a fulfillment provider or a fulfillment set. Name and Type describe a set; the
+// others have none.
+type LocationLinked struct {
+	LocationID string   `json:"location_id"`
+	Kind       LinkKind `json:"kind"`
+	ID         string   `json:"id"`
+	Name       string   `json:"name,omitempty"`
+	Type       string   `json:"type,omitempty"`
+}
+
+// LocationUnlinked says that it no longer does.
+type LocationUnlinked struct {
+	LocationID string   `json:"location_id"`
+	Kind       LinkKind `json:"kind"`
+	ID         string   `json:"id"`
+	Name       string   `json:"name,omitempty"` // until now
+	Type       string   `json:"type,omitempty"`
 }
 
 // CommandAccepted records a command whose wish was already so: it changed
@@ -334,6 +365,8 @@ var schemas = map[string]func([]byte) (Fact, error){
 	"inventory.location-opened.v1":       as[LocationOpened],
 	"inventory.location-updated.v1":      as[LocationUpdated],
 	"inventory.location-closed.v1":       as[LocationClosed],
+	"inventory.location-linked.v1":       as[LocationLinked],
+	"inventory.location-unlinked.v1":     as[LocationUnlinked],
 	"inventory.command-accepted.v1":      as[CommandAccepted],
 }
 

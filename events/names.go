@@ -103,5 +103,13 @@ func (LocationClosed) EventType() string { return "inventory.location-closed.v1"
 func (LocationClosed) fact()             {}
 
 // EventType implements Fact.
+func (LocationLinked) EventType() string { return "inventory.location-linked.v1" }
+func (LocationLinked) fact()             {}
+
+// EventType implements Fact.
+func (LocationUnlinked) EventType() string { return "inventory.location-unlinked.v1" }
+func (LocationUnlinked) fact()             {}
+
+// EventType implements Fact.
 func (CommandAccepted) EventType() string { return "inventory.command-accepted.v1" }
 func (CommandAccepted) fact()             {}

@@ -52,6 +52,20 @@ func ParseQuantity(s string) (Quantity, error) {
 	return q, nil
 }
 
+// ParseSum reads what [Quantity.String] wrote, however many digits it has. It is
+// for what a ledger has stored itself, such as sums; it fails with an error that
+// wraps ErrQuantity when s is not a number in plain notation.
+func ParseSum(s string) (Quantity, error) {
+	if !isNumber(s) || strings.ContainsAny(s, "eE") {
+		return Quantity{}, fmt.Errorf("%w: %.40q is not a number in plain notation", ErrQuantity, s)
+	}
+	d, err := decimal.NewFromString(s)
+	if err != nil {
+		return Quantity{}, fmt.Errorf("%w: %.40q: %w", ErrQuantity, s, err)
+	}
+	return Quantity{d.Normalize()}, nil
+}
+
 // isNumber reports whether s is a number as JSON writes it.
 func isNumber(s string) bool {
 	digits := func() bool {

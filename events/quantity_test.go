@@ -170,6 +170,19 @@ func TestASumMayOutgrowWhatMayBeRead(t *testing.T) {
 	}
 }
 
+// A sum is read again as it was written, and nothing else is.
+func TestASumIsReadAgain(t *testing.T) {
+	for _, s := range []string{"0", "-12.5", "0.000001", "1099999999999999998.900001", "-1234567890123456789012345678901234567890.5"} {
+		q, err := events.ParseSum(s)
+		require.NoError(t, err)
+		require.Equal(t, s, q.String())
+	}
+	for _, s := range []string{"", "-", "1e5", "1E5", "0x1", "01", "1.", ".5", "one", " 1"} {
+		_, err := events.ParseSum(s)
+		require.ErrorIs(t, err, events.ErrQuantity, "%q", s)
+	}
+}
+
 func TestHowOftenOneQuantityFitsIntoAnother(t *testing.T) {
 	for _, tc := range []struct{ q, o, want string }{
 		{"10", "3", "3"},
