@@ -95,7 +95,7 @@ func streamOf(fact events.Fact) string {
 		panic(err)
 	}
 	switch fact.(type) {
-	case events.LocationOpened, events.LocationUpdated, events.LocationClosed:
+	case events.LocationOpened, events.LocationUpdated, events.LocationClosed, events.LocationLinked, events.LocationUnlinked:
 		return events.LocationStream(ids.Location)
 	case events.ItemLinked, events.LinkUpdated, events.ItemUnlinked:
 		return events.VariantStream(ids.Variant)

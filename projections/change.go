@@ -112,7 +112,8 @@ func changesOf(fact events.Fact) []change {
 		}}
 	case events.ItemCreated, events.ItemUpdated, events.ItemDeleted, events.ItemRestored, events.LevelUpdated,
 		events.ItemLinked, events.LinkUpdated, events.ItemUnlinked, events.SKUClaimed, events.SKUReleased,
-		events.LocationOpened, events.LocationUpdated, events.LocationClosed, events.CommandAccepted:
+		events.LocationOpened, events.LocationUpdated, events.LocationClosed,
+		events.LocationLinked, events.LocationUnlinked, events.CommandAccepted:
 	}
 	return nil // it moves nothing
 }

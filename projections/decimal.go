@@ -7,66 +7,53 @@ import (
 	"github.com/stockledger/stockledger/events"
 )
 
-// Quantities are stored as text in plain notation, exactly as
-// [events.Quantity.String] writes them, in columns with the collation decimal,
-// so that comparing and ordering them in SQL is exact, too.
+// Quantities that rows are found and ordered by are stored as keys: texts whose
+// order byte by byte is the order of the numbers, so that an index needs no
+// collation of ours. A key is the plain notation after a letter that says how
+// many digits are before the point: 0 is Q0, 0.5 is Q0.5, 12.5 is R12.5. Below
+// zero the letters go the other way, each digit is 9 less itself, and ~ ends the
+// key, so that -12 (M87~) comes after -12.5 (M87.4~).
+//
+// Letters reach for 46 digits before the point. Nothing comes near: a quantity
+// has at most [events.MaxDigits], and a sum of as many as there are positions 38.
 
-// compareDecimals is the collation: it orders numbers in plain notation, such as
-// -12.5, without rounding.
-func compareDecimals(a, b string) int {
-	a, aNegative := strings.CutPrefix(a, "-")
-	b, bNegative := strings.CutPrefix(b, "-")
-	switch {
-	case aNegative && bNegative:
-		a, b = b, a
-	case aNegative:
-		return -1
-	case bNegative:
-		return 1
+const (
+	aboveZero = 'P'
+	belowZero = 'O'
+	keyEnd    = "~"
+)
+
+// quantityKey is the key of a quantity.
+func quantityKey(q events.Quantity) string {
+	plain := q.String()
+	digits, negative := strings.CutPrefix(plain, "-")
+	whole := len(digits)
+	if point := strings.IndexByte(digits, '.'); point >= 0 {
+		whole = point
 	}
-	aWhole, aRest, _ := strings.Cut(a, ".")
-	bWhole, bRest, _ := strings.Cut(b, ".")
-	switch {
-	case len(aWhole) < len(bWhole):
-		return -1
-	case len(aWhole) > len(bWhole):
-		return 1
-	case aWhole != bWhole:
-		return strings.Compare(aWhole, bWhole)
+	if !negative {
+		return string(rune(aboveZero+whole)) + plain
 	}
-	return strings.Compare(aRest, bRest)
+	return string(rune(belowZero-whole)) + complement(digits) + keyEnd
 }
 
-// parseStored reads a stored quantity. Unlike one from outside it may be a sum,
-// with more digits than [events.ParseQuantity] takes.
-func parseStored(s string) (events.Quantity, error) {
-	q, err := events.ParseQuantity(s)
-	if err == nil {
-		return q, nil
+// parseKey reads a key.
+func parseKey(key string) (events.Quantity, error) {
+	if len(key) < 2 {
+		return events.Quantity{}, fmt.Errorf("%w: the key %q is too short", events.ErrQuantity, key)
 	}
-	digits, negative := strings.CutPrefix(s, "-")
-	whole, rest, _ := strings.Cut(digits, ".")
-	for _, digit := range whole {
-		if digit < '0' || digit > '9' {
-			return q, fmt.Errorf("stored quantity: %w", err)
-		}
-		q = tenTimes(q).Plus(events.Units(int64(digit - '0')))
+	digits, negative := strings.CutSuffix(key[1:], keyEnd)
+	if !negative {
+		return events.ParseSum(digits)
 	}
-	if rest != "" {
-		fraction, err := events.ParseQuantity("0." + rest)
-		if err != nil {
-			return q, fmt.Errorf("stored quantity: %w", err)
-		}
-		q = q.Plus(fraction)
-	}
-	if negative {
-		q = q.Negated()
-	}
-	return q, nil
+	return events.ParseSum("-" + complement(digits))
 }
 
-func tenTimes(q events.Quantity) events.Quantity {
-	q = q.Plus(q)
-	four := q.Plus(q)
-	return four.Plus(four).Plus(q)
+func complement(digits string) string {
+	return strings.Map(func(c rune) rune {
+		if c == '.' {
+			return c
+		}
+		return '0' + '9' - c
+	}, digits)
 }

@@ -14,26 +14,30 @@ func (cfg Config) Holding(rows int) Config {
 	return cfg
 }
 
-// CompareDecimals is the collation.
-var CompareDecimals = compareDecimals
-
-// LevelTexts asks the file of levels for one column of text.
-func (m *Models) LevelTexts(t *testing.T, query string) []string {
-	t.Helper()
-	rows, err := m.levels.file.db.QueryContext(t.Context(), query)
-	texts, err := gather(rows, err, func(s scanner) (text string, err error) { return text, s.Scan(&text) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return texts
+// Finding is cfg with lists that take so many rows for few.
+func (cfg Config) Finding(few int) Config {
+	cfg.few = few
+	return cfg
 }
+
+// Far is cfg with new files that do without indexes when so many events behind.
+func (cfg Config) Far(events int) Config {
+	cfg.far = events
+	return cfg
+}
+
+// How quantities are stored that rows are found by.
+var (
+	QuantityKey = quantityKey
+	ParseKey    = parseKey
+)
 
 // HoldPages takes every connection that pages of levels are read through, each
 // inside a page, until the test ends.
 func (m *Models) HoldPages(t *testing.T) {
 	t.Helper()
 	for range readers {
-		rows, err := m.levels.file.db.QueryContext(t.Context(), `SELECT position FROM checkpoint`)
+		rows, err := m.inventory.file.db.QueryContext(t.Context(), `SELECT position FROM checkpoint`)
 		if err != nil || !rows.Next() {
 			t.Fatal(err, rows.Err())
 		}

@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"modernc.org/sqlite"
 
@@ -24,10 +26,14 @@ const readers = 4
 // and never wait for the writer.
 type file struct {
 	path    string
-	empty   bool    // no event has been folded yet, as of opening
-	held    int     // how many rows of a table to keep in memory
-	db      *sql.DB // for pages, which may take their time
-	short   *sql.DB // for lookups, so that neither a fold nor the engine ever waits for a page
+	empty   bool        // no event has been folded yet, as of opening
+	late    string      // makes the indexes that are not there yet
+	due     uint64      // the position at which they are made
+	ready   atomic.Bool // they are there
+	held    int         // how many rows of a table to keep in memory
+	few     int         // how many rows a list may look at and sort without a second thought
+	db      *sql.DB     // for pages, which may take their time
+	short   *sql.DB     // for lookups, so that neither a fold nor the engine ever waits for a page
 	writer  *writer
 	lookups sync.Map // of *sql.Stmt by text; every text is a constant
 }
@@ -35,13 +41,18 @@ type file struct {
 const checkpointSchema = `CREATE TABLE checkpoint (
 	log      TEXT NOT NULL,    -- identity of the log the rows were folded from
 	version  INTEGER NOT NULL, -- of the model
-	position INTEGER NOT NULL  -- of the last event that is in the rows
+	position INTEGER NOT NULL, -- of the last event that is in the rows
+	indexed  INTEGER NOT NULL  -- whether all indexes are there
 );`
 
 // openFile opens or creates the file of a model, checks that it belongs to this
 // log, and says which event is the last in it.
-func openFile(ctx context.Context, dir string, d definition, logID string, head uint64, held int) (_ *file, at uint64, err error) {
-	f := &file{path: filepath.Join(dir, fmt.Sprintf("%s.v%d.db", d.name, d.version)), held: held}
+func openFile(ctx context.Context, cfg Config, d definition, head uint64) (_ *file, at uint64, err error) {
+	f := &file{
+		path: filepath.Join(cfg.Dir, fmt.Sprintf("%s.v%d.db", d.name, d.version)),
+		held: cmp.Or(cfg.held, defaultHeld), few: cmp.Or(cfg.few, defaultFew),
+	}
+	logID := cfg.Store.LogID()
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("%s: %w", f.path, err), f.close())
@@ -62,10 +73,15 @@ func openFile(ctx context.Context, dir string, d definition, logID string, head 
 	}
 	if tables == 0 {
 		err := f.writer.transact(func(w *writer) error {
-			if err := w.exec(checkpointSchema + d.schema); err != nil {
+			if err := w.exec(checkpointSchema); err != nil {
 				return err
 			}
-			return w.exec(`INSERT INTO checkpoint VALUES (?, ?, 0)`, logID, int64(d.version))
+			for _, p := range d.parts {
+				if err := w.exec(p.schema); err != nil {
+					return err
+				}
+			}
+			return w.exec(`INSERT INTO checkpoint VALUES (?, ?, 0, 0)`, logID, int64(d.version))
 		})
 		if err != nil {
 			return nil, 0, fmt.Errorf("create: %w", err)
@@ -73,7 +89,8 @@ func openFile(ctx context.Context, dir string, d definition, logID string, head 
 	}
 	var log string
 	var version int
-	if err := f.db.QueryRowContext(ctx, `SELECT log, version, position FROM checkpoint`).Scan(&log, &version, &at); err != nil {
+	var indexed bool
+	if err := f.db.QueryRowContext(ctx, `SELECT log, version, position, indexed FROM checkpoint`).Scan(&log, &version, &at, &indexed); err != nil {
 		return nil, 0, err
 	}
 	const advice = "open the log it was built from, or remove the file (and those beside it of the same name with -wal and -shm) to have it built anew"
@@ -86,8 +103,47 @@ func openFile(ctx context.Context, dir string, d definition, logID string, head 
 		return nil, 0, fmt.Errorf("it holds version %d of the model; remove it to have it built anew", version)
 	}
 	f.empty = at == 0
-	return f, at, nil
+	return f, at, f.plan(d, at, head, indexed, cmp.Or(cfg.far, defaultFar))
 }
+
+// defaultFar is how many events behind the log a new file does without most of
+// its indexes: to make them of all rows at once takes a fraction of the time.
+const defaultFar = 50_000
+
+// plan says when the indexes are made, or makes them.
+func (f *file) plan(d definition, at, head uint64, indexed bool, far int) error {
+	if indexed {
+		f.indexed()
+		return nil
+	}
+	for _, p := range d.parts {
+		f.late += p.indexes
+	}
+	if f.due = head; head-at >= uint64(far) {
+		return nil
+	}
+	if err := f.writer.transact(f.index); err != nil {
+		return fmt.Errorf("make the indexes: %w", err)
+	}
+	f.indexed()
+	return nil
+}
+
+// index makes the indexes that are not there yet.
+func (f *file) index(w *writer) error {
+	if f.ready.Load() {
+		return nil
+	}
+	if f.late != "" {
+		if err := w.exec(f.late); err != nil {
+			return err
+		}
+	}
+	return w.exec(`UPDATE checkpoint SET indexed = 1`)
+}
+
+// indexed notes that all indexes are there.
+func (f *file) indexed() { f.ready.Store(true) }
 
 func openReaders(path string) *sql.DB {
 	db := sql.OpenDB(connector{dsn(path, "query_only(1)", "busy_timeout(5000)")})
@@ -207,12 +263,17 @@ func (w *writer) exec(text string, args ...driver.Value) error {
 	if err != nil {
 		return err
 	}
+	_, err = stmt.(driver.StmtExecContext).ExecContext(context.Background(), w.bind(args))
+	return err
+}
+
+// bind numbers the arguments; the result is good until the next call.
+func (w *writer) bind(args []driver.Value) []driver.NamedValue {
 	w.args = w.args[:0]
 	for i, value := range args {
 		w.args = append(w.args, driver.NamedValue{Ordinal: i + 1, Value: value})
 	}
-	_, err = stmt.(driver.StmtExecContext).ExecContext(context.Background(), w.args)
-	return err
+	return w.args
 }
 
 func (w *writer) prepare(text string) (driver.Stmt, error) {
@@ -235,11 +296,11 @@ func (w *writer) close() error {
 	return errors.Join(append(errs, w.conn.Close())...)
 }
 
-// engine is SQLite with the collation that the quantity columns name. It is a
-// driver of our own, so that no other user of SQLite in the process meets it.
+// engine is SQLite with the functions that lists need. It is a driver of our
+// own, so that no other user of SQLite in the process meets them.
 var engine = sync.OnceValue(func() *sqlite.Driver {
 	d := new(sqlite.Driver)
-	d.MustRegisterCollationUtf8("decimal", compareDecimals)
+	addFunctions(d)
 	return d
 })
 

@@ -33,6 +33,10 @@ var (
 	linked = events.ItemLinked{VariantID: "v1", ItemID: "bolts", Required: units(2)}
 )
 
+func linkedTo(kind events.LinkKind, id string) events.LocationLinked {
+	return events.LocationLinked{LocationID: "berlin", Kind: kind, ID: id}
+}
+
 // at is when the nth commit of a book was recorded.
 func at(n int) time.Time { return start.Add(time.Duration(n) * time.Second) }
 
@@ -70,7 +74,10 @@ func TestFactsBecomeRows(t *testing.T) {
 		return l
 	}
 	place := func(change func(*projections.Location)) projections.Location {
-		l := projections.Location{ID: "berlin", Name: "Berlin", Address: opened.Attributes.Address, Version: 1, Created: at(1), Updated: at(1)}
+		l := projections.Location{
+			ID: "berlin", Name: "Berlin", Address: opened.Attributes.Address, LocationLinks: events.NoLinks(),
+			Version: 1, Created: at(1), Updated: at(1),
+		}
 		change(&l)
 		return l
 	}
@@ -298,14 +305,28 @@ func TestFactsBecomeRows(t *testing.T) {
 		})},
 	}, {
 		name:  "location closed",
-		given: past(opened, events.LocationClosed{LocationID: "berlin"}),
-		then:  []any{place(func(l *projections.Location) { l.Version, l.Updated, l.Deleted = 2, at(2), new(at(2)) })},
+		given: past(opened, linkedTo(events.SalesChannel, "web"), events.LocationClosed{LocationID: "berlin"}),
+		then:  []any{place(func(l *projections.Location) { l.Version, l.Updated, l.Deleted = 3, at(3), new(at(3)) })},
+	}, {
+		name: "location linked",
+		given: past(opened, linkedTo(events.SalesChannel, "web"), linkedTo(events.SalesChannel, "shop"), linkedTo(events.FulfillmentProvider, "manual"),
+			events.LocationLinked{LocationID: "berlin", Kind: events.FulfillmentSet, ID: "set", Name: "Pickup", Type: "pickup"}),
+		then: []any{place(func(l *projections.Location) {
+			l.SalesChannels, l.FulfillmentProviders = []string{"web", "shop"}, []string{"manual"}
+			l.FulfillmentSets = []events.LinkedSet{{ID: "set", Name: "Pickup", Type: "pickup"}}
+			l.Version, l.Updated = 5, at(5)
+		})},
+	}, {
+		name: "location unlinked",
+		given: past(opened, linkedTo(events.SalesChannel, "web"), linkedTo(events.SalesChannel, "shop"),
+			events.LocationUnlinked{LocationID: "berlin", Kind: events.SalesChannel, ID: "web"}),
+		then: []any{place(func(l *projections.Location) { l.SalesChannels, l.Version, l.Updated = []string{"shop"}, 4, at(4) })},
 	}, {
 		name:  "a command that changed nothing",
 		given: past(events.CommandAccepted{CommandID: "command-1"}),
 		then: []any{projections.Command{
 			CommandID: "command-1", Name: "adjust-inventory-levels", Digest: "d1", Position: 1, First: 1, Events: 1,
-			Recorded: at(1),
+			Recorded: at(1), Effective: at(1),
 		}},
 	}} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -346,9 +367,9 @@ func TestCommandsAreCommits(t *testing.T) {
 	require.Equal(t, []string{
 		asJSON(t, projections.Command{
 			CommandID: "command-1", Name: "adjust-inventory-levels", Digest: "d1", Position: 3, First: 1, Events: 3,
-			Actor: "ann", Reason: "delivery", Reference: "doc:7", Recorded: at(1),
+			Actor: "ann", Reason: "delivery", Reference: "doc:7", Recorded: at(1), Effective: at(1),
 		}),
-		asJSON(t, projections.Command{CommandID: "mine", Name: "create-reservations", Digest: "d2", Position: 4, First: 4, Events: 1, Recorded: at(2)}),
+		asJSON(t, projections.Command{CommandID: "mine", Name: "create-reservations", Digest: "d2", Position: 4, First: 4, Events: 1, Recorded: at(2), Effective: at(2)}),
 	}, rows)
 }
 
@@ -381,7 +402,7 @@ func TestMovements(t *testing.T) {
 	})
 	b.record(berlinGone)
 
-	page, err := b.models(t).StockHistory(t.Context(), projections.History{ItemID: "bolts"})
+	page, err := b.models(t).StockHistory(t.Context(), projections.History{ItemID: projections.Names{"bolts"}})
 	require.NoError(t, err)
 	var got []string
 	for _, r := range page.Rows {

@@ -15,7 +15,7 @@ func (m *Models) Command(ctx context.Context, key string) (position uint64, dige
 		position uint64
 		digest   string
 	}
-	rows, err := m.commands.file.lookup(ctx, `SELECT position, digest FROM commands WHERE command_id = ?`, key)
+	rows, err := m.movements.file.lookup(ctx, `SELECT position, digest FROM commands WHERE command_id = ?`, key)
 	a, found, err := first(rows, err, func(s scanner) (a answer, err error) { return a, s.Scan(&a.position, &a.digest) })
 	if err != nil {
 		return 0, "", false, fmt.Errorf("find command %s: %w", key, err)
@@ -36,19 +36,19 @@ func (m *Models) Find(ctx context.Context, kind, key string) ([]Ref, error) {
 	var query string
 	switch kind {
 	case "reservation":
-		model, query = m.reservations, `SELECT inventory_item_id, id FROM reservations WHERE id = ?`
+		model, query = m.inventory, `SELECT inventory_item_id, id FROM reservations WHERE id = ?`
 	case "level":
-		model, query = m.levels, `SELECT inventory_item_id, id FROM levels WHERE id = ?`
+		model, query = m.inventory, `SELECT inventory_item_id, id FROM levels WHERE id = ?`
 	case "line":
-		model, query = m.reservations, `SELECT inventory_item_id, id FROM reservations WHERE line_item_id = ? ORDER BY position`
+		model, query = m.inventory, `SELECT inventory_item_id, id FROM reservations WHERE line_item_id = ? ORDER BY position`
 	case "location-levels":
-		model, query = m.levels, `SELECT inventory_item_id, id FROM levels
+		model, query = m.inventory, `SELECT inventory_item_id, id FROM levels
 			WHERE location_id = ? AND deleted_at IS NULL ORDER BY position`
 	case "location-reservations":
-		model, query = m.reservations, `SELECT inventory_item_id, id FROM reservations
+		model, query = m.inventory, `SELECT inventory_item_id, id FROM reservations
 			WHERE location_id = ? AND deleted_at IS NULL ORDER BY position`
 	case "item-variants":
-		model, query = m.links, `SELECT inventory_item_id, variant_id FROM links
+		model, query = m.inventory, `SELECT inventory_item_id, variant_id FROM links
 			WHERE inventory_item_id = ? AND deleted_at IS NULL ORDER BY position`
 	default:
 		panic("projections: nothing is found by " + kind)

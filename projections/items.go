@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stockledger/stockledger/events"
@@ -41,12 +42,12 @@ type Item struct {
 
 // The quantities have a narrow table of their own, as they change with nearly
 // every event and the rest of an item hardly ever does.
-var itemsModel = definition{
-	name: "items", version: 1, stream: "item",
+var itemsPart = part{
+	stream: "item",
 	schema: `
 CREATE TABLE items (
 	position          INTEGER PRIMARY KEY, -- of the event that created it
-	id                TEXT NOT NULL UNIQUE,
+	id                TEXT NOT NULL,
 	sku               TEXT,
 	title             TEXT,
 	description       TEXT,
@@ -56,26 +57,27 @@ CREATE TABLE items (
 	mid_code          TEXT,
 	material          TEXT,
 	unit_of_measure   TEXT,
-	weight            TEXT COLLATE decimal,
-	length            TEXT COLLATE decimal,
-	height            TEXT COLLATE decimal,
-	width             TEXT COLLATE decimal,
+	weight            TEXT,
+	length            TEXT,
+	height            TEXT,
+	width             TEXT,
 	requires_shipping INTEGER NOT NULL,
 	metadata          TEXT,
 	created_at        INTEGER NOT NULL,
 	updated_at        INTEGER NOT NULL,
 	deleted_at        INTEGER
 );
-CREATE INDEX items_by_sku ON items (sku);
 CREATE TABLE totals (
 	position           INTEGER PRIMARY KEY, -- of the item
-	stocked_quantity   TEXT NOT NULL COLLATE decimal,
-	reserved_quantity  TEXT NOT NULL COLLATE decimal,
-	incoming_quantity  TEXT NOT NULL COLLATE decimal,
-	available_quantity TEXT NOT NULL COLLATE decimal,
-	version            INTEGER NOT NULL
-);`,
-	fold: newItemsFold,
+	stocked_quantity   TEXT NOT NULL,
+	reserved_quantity  TEXT NOT NULL,
+	incoming_quantity  TEXT NOT NULL,
+	available_quantity TEXT NOT NULL,
+	version            INTEGER NOT NULL,
+	item_deleted_at    INTEGER
+);` + itemsTable.schema(),
+	indexes: itemsTable.late(),
+	fold:    newItemsFold,
 }
 
 // itemsFold folds attributes into items and everything else into totals.
@@ -85,8 +87,9 @@ type itemsFold struct {
 }
 
 type totals struct {
-	stocked, reserved, incoming events.Quantity
-	version                     uint64
+	holding
+	version uint64
+	deleted *time.Time // the item
 }
 
 func newItemsFold(f *file) fold {
@@ -100,11 +103,11 @@ func newItemsFold(f *file) fold {
 			})
 		}),
 		totals: newRows(f, "item", func(id string) (row[totals], bool, error) {
-			rows, err := f.lookup(context.Background(), `SELECT stocked_quantity, reserved_quantity, incoming_quantity, version, position
+			rows, err := f.lookup(context.Background(), `SELECT stocked_quantity, reserved_quantity, incoming_quantity, version, item_deleted_at, position
 				FROM items JOIN totals USING (position) WHERE id = ?`, id)
 			return first(rows, err, func(s scanner) (r row[totals], err error) {
 				t := &r.value
-				err = s.Scan(quantity{&t.stocked}, quantity{&t.reserved}, quantity{&t.incoming}, &t.version, &r.position)
+				err = s.Scan(amount{&t.stocked}, amount{&t.reserved}, amount{&t.incoming}, &t.version, optionalMoment(&t.deleted), &r.position)
 				return r, err
 			})
 		}),
@@ -136,13 +139,23 @@ func (f *itemsFold) apply(e *event) error {
 		if err != nil {
 			return err
 		}
-		return f.totals.change(fact.ItemID, (*totals).none)
+		return f.totals.change(fact.ItemID, func(t *totals) error {
+			t.deleted = &e.at
+			return t.none()
+		})
 	case events.ItemRestored:
-		return f.change(e, fact.ItemID, func(it *Item) error {
+		err := f.change(e, fact.ItemID, func(it *Item) error {
 			if it.Deleted == nil {
 				return fmt.Errorf("is not deleted")
 			}
 			it.Deleted, it.SKU = nil, fact.SKU
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return f.totals.change(fact.ItemID, func(t *totals) error {
+			t.deleted = nil
 			return nil
 		})
 	case events.LevelUpdated:
@@ -152,7 +165,8 @@ func (f *itemsFold) apply(e *event) error {
 		events.ReservationRestored, events.ReservationFulfilled:
 		return f.total(e, e.changes[0].item)
 	case events.ItemLinked, events.LinkUpdated, events.ItemUnlinked, events.SKUClaimed, events.SKUReleased,
-		events.LocationOpened, events.LocationUpdated, events.LocationClosed, events.CommandAccepted:
+		events.LocationOpened, events.LocationUpdated, events.LocationClosed,
+		events.LocationLinked, events.LocationUnlinked, events.CommandAccepted:
 	}
 	return nil
 }
@@ -207,28 +221,45 @@ func (f *itemsFold) flush(w *writer) error {
 	write := func(text string) func(*row[Item]) error {
 		return func(r *row[Item]) error {
 			it := &r.value
-			return w.exec(text, it.ID, storeText(it.SKU), storeText(it.Title), storeText(it.Description), storeText(it.Thumbnail),
+			err := w.exec(text, it.ID, storeText(it.SKU), storeText(it.Title), storeText(it.Description), storeText(it.Thumbnail),
 				storeText(it.OriginCountry), storeText(it.HSCode), storeText(it.MIDCode), storeText(it.Material),
-				storeText(it.UnitOfMeasure), storeQuantity(it.Weight), storeQuantity(it.Length), storeQuantity(it.Height),
-				storeQuantity(it.Width), it.RequiresShipping, storeDocument(it.Metadata),
+				storeText(it.UnitOfMeasure), storeAmount(it.Weight), storeAmount(it.Length), storeAmount(it.Height),
+				storeAmount(it.Width), it.RequiresShipping, storeDocument(it.Metadata),
 				storeMoment(it.Created), storeMoment(it.Updated), storeOptionalMoment(it.Deleted), r.position)
+			if err != nil {
+				return err
+			}
+			return itemsTable.search.index(w, r.position, r.written.searched(), it.searched())
 		}
 	}
 	if err := f.items.flush(write(insert), write(update)); err != nil {
 		return err
 	}
-	writeTotals := func(text string) func(*row[totals]) error {
-		return func(r *row[totals]) error {
-			t := &r.value
-			return w.exec(text, t.stocked.String(), t.reserved.String(), t.incoming.String(),
-				t.stocked.Minus(t.reserved).String(), int64(t.version), r.position)
-		}
-	}
 	return f.totals.flush(
-		writeTotals(`INSERT INTO totals (stocked_quantity, reserved_quantity, incoming_quantity, available_quantity, version, position)
-			VALUES (?, ?, ?, ?, ?, ?)`),
-		writeTotals(`UPDATE totals SET stocked_quantity = ?, reserved_quantity = ?, incoming_quantity = ?, available_quantity = ?,
-			version = ? WHERE position = ?`))
+		func(r *row[totals]) error {
+			t := &r.value
+			return w.exec(`INSERT INTO totals (stocked_quantity, reserved_quantity, incoming_quantity, available_quantity,
+				version, item_deleted_at, position) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+				quantityKey(t.stocked), quantityKey(t.reserved), quantityKey(t.incoming), quantityKey(t.available()),
+				int64(t.version), storeOptionalMoment(t.deleted), r.position)
+		},
+		func(r *row[totals]) error {
+			t, was := &r.value, &r.written
+			if t.deleted != was.deleted {
+				err := w.exec(`UPDATE totals SET item_deleted_at = ? WHERE position = ?`, storeOptionalMoment(t.deleted), r.position)
+				if err != nil {
+					return err
+				}
+			}
+			return totalsUpdate.write(w, t.holding, was.holding, int64(t.version), r.position)
+		})
+}
+
+var totalsUpdate = updatesHolding(`totals`, `version = ?`)
+
+// searched is what of an item is found by words.
+func (it *Item) searched() string {
+	return folded(it.SKU, it.HSCode, it.MIDCode, it.Title, it.Description)
 }
 
 func (f *itemsFold) trim() {
@@ -249,11 +280,11 @@ const itemColumns = `id, sku, title, description, thumbnail, origin_country, hs_
 func scanItem(s scanner, more ...any) (it Item, err error) {
 	err = s.Scan(append([]any{
 		&it.ID, &it.SKU, &it.Title, &it.Description, &it.Thumbnail, &it.OriginCountry, &it.HSCode, &it.MIDCode, &it.Material,
-		&it.UnitOfMeasure, optionalQuantity(&it.Weight), optionalQuantity(&it.Length), optionalQuantity(&it.Height),
-		optionalQuantity(&it.Width), &it.RequiresShipping, document(&it.Metadata),
-		quantity{&it.Stocked},
-		quantity{&it.Reserved},
-		quantity{&it.Incoming},
+		&it.UnitOfMeasure, optionalAmount(&it.Weight), optionalAmount(&it.Length), optionalAmount(&it.Height),
+		optionalAmount(&it.Width), &it.RequiresShipping, document(&it.Metadata),
+		amount{&it.Stocked},
+		amount{&it.Reserved},
+		amount{&it.Incoming},
 		&it.Version,
 		moment{&it.Created},
 		moment{&it.Updated},
@@ -272,7 +303,7 @@ type RetrievedItem struct {
 
 // RetrieveItem finds a live item.
 func (m *Models) RetrieveItem(ctx context.Context, id string) (RetrievedItem, error) {
-	rows, err := m.items.file.lookup(ctx, `SELECT `+itemColumns+`
+	rows, err := m.inventory.file.lookup(ctx, `SELECT `+itemColumns+`
 		FROM items JOIN totals USING (position) WHERE id = ? AND deleted_at IS NULL`, id)
 	it, found, err := first(rows, err, func(s scanner) (Item, error) { return scanItem(s) })
 	if err != nil {
@@ -285,8 +316,8 @@ func (m *Models) RetrieveItem(ctx context.Context, id string) (RetrievedItem, er
 	if err != nil {
 		return RetrievedItem{}, fmt.Errorf("retrieve item %s: %w", id, err)
 	}
-	// The models of items and of levels may be some events apart; an answer is
-	// in agreement with itself.
+	// Events may have been folded between the two reads; an answer is in
+	// agreement with itself.
 	it.Stocked, it.Reserved, it.Incoming = events.Quantity{}, events.Quantity{}, events.Quantity{}
 	for _, l := range levels {
 		it.Stocked, it.Reserved, it.Incoming = it.Stocked.Plus(l.Stocked), it.Reserved.Plus(l.Reserved), it.Incoming.Plus(l.Incoming)
@@ -297,7 +328,7 @@ func (m *Models) RetrieveItem(ctx context.Context, id string) (RetrievedItem, er
 
 // hasItem reports whether an item lives.
 func (m *Models) hasItem(ctx context.Context, id string) (bool, error) {
-	rows, err := m.items.file.lookup(ctx, `SELECT 1 FROM items WHERE id = ? AND deleted_at IS NULL`, id)
+	rows, err := m.inventory.file.lookup(ctx, `SELECT 1 FROM items WHERE id = ? AND deleted_at IS NULL`, id)
 	_, found, err := first(rows, err, func(s scanner) (one int, err error) { return one, s.Scan(&one) })
 	return found, err
 }
@@ -306,10 +337,20 @@ func itemNotFound(id string) error {
 	return notFound("InventoryItem with id: "+id+" was not found", "inventory_item_id", id)
 }
 
-var itemsList = list[Item]{
-	from:    `items JOIN totals USING (position)`,
-	columns: itemColumns,
-	deletes: true,
+// ItemRow is an item in a list, with what was asked for beside it. All of that
+// is oldest first.
+type ItemRow struct {
+	Item
+	Levels       []Level       `json:"location_levels,omitzero"`
+	Reservations []Reservation `json:"reservation_items,omitzero"`
+	Variants     []Link        `json:"variants,omitzero"`
+}
+
+var itemsTable = table{
+	name: `items`,
+	beside: beside{`totals`, []string{
+		"stocked_quantity", "reserved_quantity", "incoming_quantity", "available_quantity", "version",
+	}},
 	filters: []column{
 		{"id", asText},
 		{"sku", asText},
@@ -330,11 +371,43 @@ var itemsList = list[Item]{
 		{"reserved_quantity", asNumber},
 		{"incoming_quantity", asNumber},
 		{"available_quantity", asNumber},
+		{"version", asWhole},
+		{"created_at", asTime},
+		{"updated_at", asTime},
+		{"deleted_at", asTime},
 	},
-	scan: func(s scanner) (Item, error) { return scanItem(s) },
+	indexes: slices.Concat(
+		[]index{
+			uniqueIndex(`items`, `id`),
+			{name: `items_by_deleted_at`, table: `items`, column: `deleted_at`, then: `position`},
+		},
+		indexes(`items`, `deleted_at`, `sku`, `title`, `thumbnail`, `origin_country`, `hs_code`, `mid_code`, `material`,
+			`unit_of_measure`, `weight`, `length`, `height`, `width`, `requires_shipping`, `created_at`, `updated_at`),
+		indexes(`totals`, `item_deleted_at`, `stocked_quantity`, `reserved_quantity`, `incoming_quantity`, `available_quantity`),
+	),
+	search:  search{columns: []string{"sku", "hs_code", "mid_code", "title", "description"}, grams: `item_grams`},
+	nested:  map[string]nested{"location_levels": levelsOfItem, "location_id": atLocation},
+	deletes: true,
+}
+
+var itemsList = list[ItemRow]{
+	table:   &itemsTable,
+	columns: itemColumns,
+	scan: func(s scanner) (r ItemRow, err error) {
+		r.Item, err = scanItem(s)
+		return r, err
+	},
+	relations: map[string]relation[ItemRow]{
+		"location_levels": bring(func(r *ItemRow) string { return r.ID }, levelsOfItems,
+			func(r *ItemRow, l []Level) { r.Levels = l }),
+		"reservation_items": bring(func(r *ItemRow) string { return r.ID }, reservationsOfItems,
+			func(r *ItemRow, all []Reservation) { r.Reservations = all }),
+		"variants": bring(func(r *ItemRow) string { return r.ID }, linksOfItems,
+			func(r *ItemRow, all []Link) { r.Variants = all }),
+	},
 }
 
 // ListItems lists items.
-func (m *Models) ListItems(ctx context.Context, l List) (Page[Item], error) {
-	return itemsList.run(ctx, m.items, l)
+func (m *Models) ListItems(ctx context.Context, l List) (Page[ItemRow], error) {
+	return itemsList.run(ctx, m.inventory, l)
 }

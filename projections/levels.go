@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stockledger/stockledger/events"
@@ -26,27 +27,26 @@ type Level struct {
 	Deleted    *time.Time      `json:"deleted_at"`
 }
 
-var levelsModel = definition{
-	name: "levels", version: 1, stream: "item",
+var levelsPart = part{
+	stream: "item",
 	schema: `
 CREATE TABLE levels (
 	position           INTEGER PRIMARY KEY, -- of the event that created it
-	id                 TEXT NOT NULL UNIQUE,
+	id                 TEXT NOT NULL,
 	inventory_item_id  TEXT NOT NULL,
 	location_id        TEXT NOT NULL,
-	stocked_quantity   TEXT NOT NULL COLLATE decimal,
-	reserved_quantity  TEXT NOT NULL COLLATE decimal,
-	incoming_quantity  TEXT NOT NULL COLLATE decimal,
-	available_quantity TEXT NOT NULL COLLATE decimal,
+	stocked_quantity   TEXT NOT NULL,
+	reserved_quantity  TEXT NOT NULL,
+	incoming_quantity  TEXT NOT NULL,
+	available_quantity TEXT NOT NULL,
 	metadata           TEXT,
 	version            INTEGER NOT NULL,
 	created_at         INTEGER NOT NULL,
 	updated_at         INTEGER NOT NULL,
 	deleted_at         INTEGER
-);
-CREATE INDEX levels_by_item     ON levels (inventory_item_id, location_id);
-CREATE INDEX levels_by_location ON levels (location_id);`,
-	fold: newLevelsFold,
+);` + levelsTable.schema(),
+	indexes: levelsTable.late(),
+	fold:    newLevelsFold,
 }
 
 type levelsFold struct{ *rows[string, Level] }
@@ -96,7 +96,8 @@ func (f levelsFold) apply(e *event) error {
 		}
 	case events.ItemCreated, events.ItemUpdated, events.ItemDeleted, events.ItemRestored,
 		events.ItemLinked, events.LinkUpdated, events.ItemUnlinked, events.SKUClaimed, events.SKUReleased,
-		events.LocationOpened, events.LocationUpdated, events.LocationClosed, events.CommandAccepted:
+		events.LocationOpened, events.LocationUpdated, events.LocationClosed,
+		events.LocationLinked, events.LocationUnlinked, events.CommandAccepted:
 	}
 	return nil
 }
@@ -135,22 +136,27 @@ func (l *Level) holds(stocked, incoming events.Quantity) error {
 func (f levelsFold) flush(w *writer) error {
 	insert := func(r *row[Level]) error {
 		l := &r.value
-		return w.exec(`INSERT INTO levels (stocked_quantity, reserved_quantity, incoming_quantity, available_quantity, metadata,
-			version, updated_at, deleted_at, position, id, inventory_item_id, location_id, created_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			l.Stocked.String(), l.Reserved.String(), l.Incoming.String(), l.Stocked.Minus(l.Reserved).String(), storeDocument(l.Metadata),
-			int64(l.Version), storeMoment(l.Updated), storeOptionalMoment(l.Deleted), r.position,
-			l.ID, l.ItemID, l.LocationID, storeMoment(l.Created))
+		return w.exec(`INSERT INTO levels (`+levelColumns+`, available_quantity, position) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			l.ID, l.ItemID, l.LocationID, quantityKey(l.Stocked), quantityKey(l.Reserved), quantityKey(l.Incoming),
+			storeDocument(l.Metadata), int64(l.Version), storeMoment(l.Created), storeMoment(l.Updated), storeOptionalMoment(l.Deleted),
+			quantityKey(l.Stocked.Minus(l.Reserved)), r.position)
 	}
 	update := func(r *row[Level]) error {
-		l := &r.value
-		return w.exec(`UPDATE levels SET stocked_quantity = ?, reserved_quantity = ?, incoming_quantity = ?, available_quantity = ?,
-			metadata = ?, version = ?, updated_at = ?, deleted_at = ? WHERE position = ?`,
-			l.Stocked.String(), l.Reserved.String(), l.Incoming.String(), l.Stocked.Minus(l.Reserved).String(), storeDocument(l.Metadata),
-			int64(l.Version), storeMoment(l.Updated), storeOptionalMoment(l.Deleted), r.position)
+		l, was := &r.value, &r.written
+		if l.Deleted != was.Deleted {
+			if err := w.exec(`UPDATE levels SET deleted_at = ? WHERE position = ?`, storeOptionalMoment(l.Deleted), r.position); err != nil {
+				return err
+			}
+		}
+		return levelsUpdate.write(w, l.holding(), was.holding(),
+			storeDocument(l.Metadata), int64(l.Version), storeMoment(l.Updated), r.position)
 	}
 	return f.rows.flush(insert, update)
 }
+
+var levelsUpdate = updatesHolding(`levels`, `metadata = ?, version = ?, updated_at = ?`)
+
+func (l *Level) holding() holding { return holding{l.Stocked, l.Reserved, l.Incoming} }
 
 const levelColumns = `id, inventory_item_id, location_id, stocked_quantity, reserved_quantity, incoming_quantity,
 	metadata, version, created_at, updated_at, deleted_at`
@@ -159,9 +165,9 @@ const levelColumns = `id, inventory_item_id, location_id, stocked_quantity, rese
 func scanLevel(s scanner, more ...any) (l Level, err error) {
 	err = s.Scan(append([]any{
 		&l.ID, &l.ItemID, &l.LocationID,
-		quantity{&l.Stocked},
-		quantity{&l.Reserved},
-		quantity{&l.Incoming},
+		amount{&l.Stocked},
+		amount{&l.Reserved},
+		amount{&l.Incoming},
 		document(&l.Metadata), &l.Version,
 		moment{&l.Created},
 		moment{&l.Updated},
@@ -175,7 +181,7 @@ func scanOnlyLevel(s scanner) (Level, error) { return scanLevel(s) }
 
 // RetrieveLevel finds a live level by its id.
 func (m *Models) RetrieveLevel(ctx context.Context, id string) (Level, error) {
-	rows, err := m.levels.file.lookup(ctx, `SELECT `+levelColumns+` FROM levels WHERE id = ? AND deleted_at IS NULL`, id)
+	rows, err := m.inventory.file.lookup(ctx, `SELECT `+levelColumns+` FROM levels WHERE id = ? AND deleted_at IS NULL`, id)
 	l, found, err := first(rows, err, scanOnlyLevel)
 	if err != nil {
 		return l, fmt.Errorf("retrieve level %s: %w", id, err)
@@ -188,7 +194,7 @@ func (m *Models) RetrieveLevel(ctx context.Context, id string) (Level, error) {
 
 // RetrieveLevelAt finds the live level of an item at a location.
 func (m *Models) RetrieveLevelAt(ctx context.Context, itemID, locationID string) (Level, error) {
-	rows, err := m.levels.file.lookup(ctx, `SELECT `+levelColumns+`
+	rows, err := m.inventory.file.lookup(ctx, `SELECT `+levelColumns+`
 		FROM levels WHERE inventory_item_id = ? AND location_id = ? AND deleted_at IS NULL`, itemID, locationID)
 	l, found, err := first(rows, err, scanOnlyLevel)
 	if err != nil {
@@ -203,15 +209,20 @@ func (m *Models) RetrieveLevelAt(ctx context.Context, itemID, locationID string)
 
 // levelsOf are the live levels of an item, oldest first.
 func (m *Models) levelsOf(ctx context.Context, itemID string) ([]Level, error) {
-	rows, err := m.levels.file.lookup(ctx, `SELECT `+levelColumns+`
-		FROM levels WHERE inventory_item_id = ? AND deleted_at IS NULL ORDER BY position`, itemID)
+	rows, err := m.inventory.file.lookup(ctx, `SELECT `+levelColumns+`
+		FROM levels WHERE inventory_item_id = ? AND +deleted_at IS NULL ORDER BY position`, itemID)
 	return gather(rows, err, scanOnlyLevel)
 }
 
-var levelsList = list[Level]{
-	from:    `levels`,
-	columns: levelColumns,
-	deletes: true,
+// LevelRow is a level in a list, with what was asked for beside it.
+type LevelRow struct {
+	Level
+	Item      *Item      `json:"inventory_item,omitzero"`
+	Locations []Location `json:"stock_locations,omitzero"`
+}
+
+var levelsTable = table{
+	name: `levels`,
 	filters: []column{
 		{"id", asText},
 		{"inventory_item_id", asText},
@@ -220,11 +231,40 @@ var levelsList = list[Level]{
 		{"reserved_quantity", asNumber},
 		{"incoming_quantity", asNumber},
 		{"available_quantity", asNumber},
+		{"version", asWhole},
+		{"created_at", asTime},
+		{"updated_at", asTime},
+		{"deleted_at", asTime},
 	},
-	scan: scanOnlyLevel,
+	indexes: slices.Concat(
+		[]index{
+			uniqueIndex(`levels`, `id`),
+			{name: `levels_by_item`, table: `levels`, column: `inventory_item_id`, then: `location_id`, deleted: `deleted_at`},
+			{name: `levels_by_deleted_at`, table: `levels`, column: `deleted_at`, then: `position`},
+		},
+		indexes(`levels`, `deleted_at`, `location_id`, `stocked_quantity`, `reserved_quantity`, `incoming_quantity`, `available_quantity`,
+			`created_at`, `updated_at`),
+	),
+	early:   []string{"inventory_item_id", "location_id"},
+	deletes: true,
+}
+
+var levelsList = list[LevelRow]{
+	table:   &levelsTable,
+	columns: levelColumns,
+	scan: func(s scanner) (r LevelRow, err error) {
+		r.Level, err = scanLevel(s)
+		return r, err
+	},
+	relations: map[string]relation[LevelRow]{
+		"inventory_item": bring(func(r *LevelRow) string { return r.ItemID }, itemsByID,
+			func(r *LevelRow, all []Item) { r.Item = only(all) }),
+		"stock_locations": bring(func(r *LevelRow) string { return r.LocationID }, locationsByID,
+			func(r *LevelRow, all []Location) { r.Locations = all }),
+	},
 }
 
 // ListLevels lists levels.
-func (m *Models) ListLevels(ctx context.Context, l List) (Page[Level], error) {
-	return levelsList.run(ctx, m.levels, l)
+func (m *Models) ListLevels(ctx context.Context, l List) (Page[LevelRow], error) {
+	return levelsList.run(ctx, m.inventory, l)
 }

@@ -20,22 +20,22 @@ type Link struct {
 	Deleted   *time.Time      `json:"deleted_at"`
 }
 
-var linksModel = definition{
-	name: "links", version: 1, stream: "variant",
+var linksPart = part{
+	stream: "variant",
 	schema: `
 CREATE TABLE links (
 	position          INTEGER PRIMARY KEY, -- of the event that first linked the two
 	variant_id        TEXT NOT NULL,
 	inventory_item_id TEXT NOT NULL,
-	required_quantity TEXT NOT NULL COLLATE decimal,
+	required_quantity TEXT NOT NULL,
 	version           INTEGER NOT NULL,
 	created_at        INTEGER NOT NULL,
 	updated_at        INTEGER NOT NULL,
 	deleted_at        INTEGER,
 	UNIQUE (variant_id, inventory_item_id)
-);
-CREATE INDEX links_by_item ON links (inventory_item_id);`,
-	fold: newLinksFold,
+);` + linksTable.schema(),
+	indexes: linksTable.late(),
+	fold:    newLinksFold,
 }
 
 type linksFold struct{ *rows[pair, Link] }
@@ -82,7 +82,8 @@ func (f linksFold) apply(e *event) error {
 		events.StockAdjusted, events.StockSet, events.IncomingSet,
 		events.ReservationCreated, events.ReservationUpdated, events.ReservationMoved, events.ReservationReleased,
 		events.ReservationRestored, events.ReservationFulfilled, events.SKUClaimed, events.SKUReleased,
-		events.LocationOpened, events.LocationUpdated, events.LocationClosed, events.CommandAccepted:
+		events.LocationOpened, events.LocationUpdated, events.LocationClosed,
+		events.LocationLinked, events.LocationUnlinked, events.CommandAccepted:
 	}
 	return nil
 }
@@ -103,13 +104,13 @@ func (f linksFold) flush(w *writer) error {
 	insert := func(r *row[Link]) error {
 		l := &r.value
 		return w.exec(`INSERT INTO links (`+linkColumns+`, position) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			l.VariantID, l.ItemID, l.Required.String(), int64(l.Version),
+			l.VariantID, l.ItemID, quantityKey(l.Required), int64(l.Version),
 			storeMoment(l.Created), storeMoment(l.Updated), storeOptionalMoment(l.Deleted), r.position)
 	}
 	update := func(r *row[Link]) error {
 		l := &r.value
 		return w.exec(`UPDATE links SET required_quantity = ?, version = ?, updated_at = ?, deleted_at = ? WHERE position = ?`,
-			l.Required.String(), int64(l.Version), storeMoment(l.Updated), storeOptionalMoment(l.Deleted), r.position)
+			quantityKey(l.Required), int64(l.Version), storeMoment(l.Updated), storeOptionalMoment(l.Deleted), r.position)
 	}
 	return f.rows.flush(insert, update)
 }
@@ -120,7 +121,7 @@ const linkColumns = `variant_id, inventory_item_id, required_quantity, version, 
 func scanLink(s scanner, more ...any) (l Link, err error) {
 	err = s.Scan(append([]any{
 		&l.VariantID, &l.ItemID,
-		quantity{&l.Required},
+		amount{&l.Required},
 		&l.Version,
 		moment{&l.Created},
 		moment{&l.Updated},
@@ -129,15 +130,29 @@ func scanLink(s scanner, more ...any) (l Link, err error) {
 	return l, err
 }
 
-var linksList = list[Link]{
-	from:    `links`,
-	columns: linkColumns,
+var linksTable = table{
+	name: `links`,
+	filters: []column{
+		{"variant_id", asText},
+		{"inventory_item_id", asText},
+		{"required_quantity", asNumber},
+		{"version", asWhole},
+		{"created_at", asTime},
+		{"updated_at", asTime},
+		{"deleted_at", asTime},
+	},
+	indexes: indexes(`links`, `deleted_at`, `variant_id`, `inventory_item_id`, `required_quantity`, `created_at`, `updated_at`),
+	early:   []string{"variant_id", "inventory_item_id"},
 	deletes: true,
-	filters: []column{{"variant_id", asText}, {"inventory_item_id", asText}, {"required_quantity", asNumber}},
+}
+
+var linksList = list[Link]{
+	table:   &linksTable,
+	columns: linkColumns,
 	scan:    func(s scanner) (Link, error) { return scanLink(s) },
 }
 
 // ListLinks lists the items that product variants are made of.
 func (m *Models) ListLinks(ctx context.Context, l List) (Page[Link], error) {
-	return linksList.run(ctx, m.links, l)
+	return linksList.run(ctx, m.inventory, l)
 }

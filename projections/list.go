@@ -4,12 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
-	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/fault"
 )
 
@@ -25,64 +22,148 @@ type List struct {
 	Skip        int
 	Take        *int // nil is 50; at most 1000; 0 only counts
 	WithDeleted bool
-	// Filter names columns and the values they must have: nil, a string, a bool,
-	// an events.Quantity, or a []string or []any of which one must match.
-	Filter map[string]any
+	// Filter names columns and what they must be: nil, a string, a bool, an
+	// events.Quantity, a time.Time, a []string or []any of which one must match,
+	// or a map[string]any of operators, such as {"$gt": …}. "$and", "$or" and
+	// "$not" stand beside the columns.
+	Filter    map[string]any
+	Q         string   // words that the searched texts of a row must all contain
+	Order     []string // columns; "-field" is descending
+	Relations []string // what the rows bring along
+	Cursor    string   // the Next of the page before
+	NoCount   bool
 }
 
-// A columnType says which values a column is compared with.
-type columnType int
-
-const (
-	asText columnType = iota
-	asBoolean
-	asNumber
-)
-
-// A column can be filtered by. Its name is the one in answers and in SQL.
-type column struct {
-	name string
-	kind columnType
+// A Page is one page of a list.
+type Page[T any] struct {
+	Rows  []T     `json:"rows"`
+	Count *uint64 `json:"count"` // of all rows that match, whatever the page; nil when it was not asked for
+	Skip  int     `json:"skip"`
+	Take  int     `json:"take"`
+	Next  *string `json:"next"` // the cursor of the page that follows, nil after the last
 }
 
-// A list is how the rows of a model are listed. All SQL is made of its texts.
+// A list is how the rows of a table are listed.
 type list[T any] struct {
-	from    string // table or join
-	columns string // what scan reads
-	filters []column
-	deletes bool // rows have deleted_at
-	scan    func(scanner) (T, error)
+	table     *table
+	columns   string // what scan reads
+	scan      func(scanner) (T, error)
+	relations map[string]relation[T]
 }
 
+// run answers a list: it finds where the rows of the page are, then reads them
+// and what they bring along. That is one transaction, so that all of it is of
+// the same moment.
 func (l list[T]) run(ctx context.Context, m *model, asked List) (Page[T], error) {
-	take := defaultTake
+	page := Page[T]{Rows: []T{}, Skip: asked.Skip, Take: defaultTake}
 	if asked.Take != nil {
-		take = *asked.Take
+		page.Take = *asked.Take
 	}
-	page := Page[T]{Skip: asked.Skip, Take: take}
-	if err := checkPage(asked.Skip, take); err != nil {
+	if err := checkPage(page.Skip, page.Take); err != nil {
 		return page, err
 	}
-	where, args, err := l.where(asked)
+	if asked.Cursor != "" && asked.Skip > 0 {
+		return page, fault.New(fault.Invalid, "invalid_value", "a cursor goes on after the page before; leave skip out").With("field", "skip")
+	}
+	for _, name := range asked.Relations {
+		if l.relations[name].bring == nil {
+			return page, fault.New(fault.Invalid, "unknown_relation", "there is no relation '%s' here", name).
+				With("field", "relations").With("relation", name)
+		}
+	}
+	f, err := newFinder(l.table, asked)
 	if err != nil {
 		return page, err
 	}
-	// One transaction, so that rows and count are of the same moment.
+	if !m.file.ready.Load() {
+		return page, fault.New(fault.Unavailable, "not_caught_up",
+			"the read model %s is being built and is at position %d; it can be listed when it has caught up", m.name, m.position()).
+			With("model", m.name).With("position", m.position())
+	}
 	tx, err := m.file.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
-		return page, fmt.Errorf("list %s: %w", m.name, err)
+		return page, fmt.Errorf("list %s: %w", l.table.name, err)
 	}
 	defer tx.Rollback()
-	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM `+l.from+where, args...).Scan(&page.Count); err != nil {
-		return page, fmt.Errorf("list %s: %w", m.name, err)
-	}
-	rows, err := tx.QueryContext(ctx, `SELECT `+l.columns+` FROM `+l.from+where+` ORDER BY position LIMIT ? OFFSET ?`,
-		append(args, take, asked.Skip)...)
-	if page.Rows, err = gather(rows, err, l.scan); err != nil {
-		return page, fmt.Errorf("list %s: %w", m.name, err)
+	f.tx, f.few = tx, m.file.few
+	if err := l.read(ctx, tx, f, asked, &page); err != nil {
+		return page, fmt.Errorf("list %s: %w", l.table.name, err)
 	}
 	return page, nil
 }
+
+// read fills the page.
+func (l list[T]) read(ctx context.Context, tx *sql.Tx, f *finder, asked List, page *Page[T]) error {
+	if !asked.NoCount {
+		n, err := f.count(ctx)
+		if err != nil {
+			return err
+		}
+		page.Count = &n
+	}
+	if page.Take == 0 {
+		return nil
+	}
+	found, err := f.find(ctx, page.Take+1, asked.Skip) // one more, to know whether there is one
+	if err != nil {
+		return err
+	}
+	if len(found) > page.Take {
+		found = found[:page.Take]
+		next, err := f.cursor(found[page.Take-1])
+		if err != nil {
+			return err
+		}
+		page.Next = &next
+	}
+	if page.Rows, err = l.rows(ctx, tx, found); err != nil {
+		return err
+	}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(asked.Relations))) {
+		if err := l.relations[name].bring(ctx, tx, page.Rows, asked.WithDeleted); err != nil {
+			return fmt.Errorf("with %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// rows reads what was found, in that order.
+func (l list[T]) rows(ctx context.Context, tx *sql.Tx, found []found) ([]T, error) {
+	order := make(map[int64]int, len(found))
+	positions := make([]int64, len(found))
+	for i, f := range found {
+		positions[i], order[f.position] = f.position, i
+	}
+	set, err := json.Marshal(positions)
+	if err != nil {
+		return nil, err
+	}
+	from, position := l.table.from(``, l.table.beside.name != ``)
+	rows, err := tx.QueryContext(ctx, `SELECT `+position+`, `+l.columns+` FROM `+from+
+		` WHERE `+position+` IN (SELECT value FROM json_each(?))`, string(set))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := make([]T, len(found))
+	for rows.Next() {
+		var at int64
+		row, err := l.scan(placed{rows, &at})
+		if err != nil {
+			return nil, err
+		}
+		all[order[at]] = row
+	}
+	return all, rows.Err()
+}
+
+// placed scans rows that begin with their position.
+type placed struct {
+	rows *sql.Rows
+	at   *int64
+}
+
+func (p placed) Scan(dest ...any) error { return p.rows.Scan(append([]any{p.at}, dest...)...) }
 
 func checkPage(skip, take int) error {
 	switch {
@@ -92,105 +173,4 @@ func checkPage(skip, take int) error {
 		return fault.New(fault.Invalid, "invalid_value", "take must be 0 to %d, not %d", maxTake, take).With("field", "take")
 	}
 	return nil
-}
-
-// where turns the filter into a condition and its arguments.
-func (l list[T]) where(asked List) (condition string, args []any, err error) {
-	var all []string
-	for name := range asked.Filter {
-		if !slices.ContainsFunc(l.filters, func(c column) bool { return c.name == name }) {
-			return "", nil, unknownField(name)
-		}
-	}
-	for _, c := range l.filters {
-		value, asked := asked.Filter[c.name]
-		if !asked {
-			continue
-		}
-		condition, arg, err := c.equals(value)
-		if err != nil {
-			return "", nil, err
-		}
-		all = append(all, condition)
-		if arg != nil {
-			args = append(args, arg)
-		}
-	}
-	if l.deletes && !asked.WithDeleted {
-		all = append(all, `deleted_at IS NULL`)
-	}
-	if len(all) == 0 {
-		return "", nil, nil
-	}
-	return ` WHERE ` + strings.Join(all, ` AND `), args, nil
-}
-
-// equals is the condition that the column has the value, or one of the values.
-func (c column) equals(value any) (condition string, arg any, err error) {
-	if value == nil {
-		return c.name + ` IS NULL`, nil, nil
-	}
-	if many, ok := each(value); ok {
-		texts := make([]any, len(many))
-		for i, one := range many {
-			if texts[i], err = c.stored(one); err != nil {
-				return "", nil, err
-			}
-		}
-		set, err := json.Marshal(texts)
-		return c.name + ` IN (SELECT value FROM json_each(?))`, string(set), err
-	}
-	arg, err = c.stored(value)
-	return c.name + ` = ?`, arg, err
-}
-
-func each(value any) ([]any, bool) {
-	switch values := value.(type) {
-	case []any:
-		return values, true
-	case []string:
-		all := make([]any, len(values))
-		for i, v := range values {
-			all[i] = v
-		}
-		return all, true
-	}
-	return nil, false
-}
-
-// stored is a value as the column has it.
-func (c column) stored(value any) (any, error) {
-	switch c.kind {
-	case asBoolean:
-		if b, ok := value.(bool); ok {
-			return b, nil
-		}
-		return nil, c.wrongType("boolean")
-	case asNumber:
-		q, ok := value.(events.Quantity)
-		if s, isText := value.(string); isText {
-			var err error
-			q, err = events.ParseQuantity(s)
-			ok = err == nil
-		}
-		if !ok {
-			return nil, c.wrongType("number")
-		}
-		return q.String(), nil
-	case asText:
-		if s, ok := value.(string); ok {
-			return s, nil
-		}
-		return nil, c.wrongType("string")
-	default:
-		return nil, errors.New("column " + c.name + " is of no type")
-	}
-}
-
-func (c column) wrongType(want string) error {
-	return fault.New(fault.Invalid, "invalid_type", "Expected type: '%s' for field '%s'", want, c.name).With("field", c.name)
-}
-
-func unknownField(name string) error {
-	return fault.New(fault.Invalid, "unknown_field", "Unrecognized fields: '%s'", name).With("field", name)
 }

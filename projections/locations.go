@@ -15,14 +15,15 @@ type Location struct {
 	Name     string          `json:"name"`
 	Address  *events.Address `json:"address"`
 	Metadata json.RawMessage `json:"metadata"`
-	Version  uint64          `json:"version"` // of the location's stream
-	Created  time.Time       `json:"created_at"`
-	Updated  time.Time       `json:"updated_at"`
-	Deleted  *time.Time      `json:"deleted_at"`
+	events.LocationLinks
+	Version uint64     `json:"version"` // of the location's stream
+	Created time.Time  `json:"created_at"`
+	Updated time.Time  `json:"updated_at"`
+	Deleted *time.Time `json:"deleted_at"`
 }
 
-var locationsModel = definition{
-	name: "locations", version: 1, stream: "location",
+var locationsPart = part{
+	stream: "location",
 	schema: `
 CREATE TABLE locations (
 	position   INTEGER PRIMARY KEY, -- of the event that opened it
@@ -30,11 +31,20 @@ CREATE TABLE locations (
 	name       TEXT NOT NULL,
 	address    TEXT,
 	metadata   TEXT,
+	links      TEXT NOT NULL,
 	version    INTEGER NOT NULL,
 	created_at INTEGER NOT NULL,
 	updated_at INTEGER NOT NULL,
 	deleted_at INTEGER
-);`,
+);
+-- The links of the open locations again, for whoever looks from the other end.
+CREATE TABLE location_links (
+	kind        TEXT NOT NULL,
+	id          TEXT NOT NULL, -- of the sales channel, provider or set
+	location_id TEXT NOT NULL,
+	PRIMARY KEY (kind, id, location_id)
+) WITHOUT ROWID;
+CREATE INDEX location_links_by_location ON location_links (location_id);`,
 	fold: newLocationsFold,
 }
 
@@ -55,7 +65,7 @@ func (f locationsFold) apply(e *event) error {
 	case events.LocationOpened:
 		a := fact.Attributes
 		return f.add(e, fact.LocationID, Location{
-			ID: fact.LocationID, Name: a.Name, Address: a.Address, Metadata: a.Metadata,
+			ID: fact.LocationID, Name: a.Name, Address: a.Address, Metadata: a.Metadata, LocationLinks: events.NoLinks(),
 			Version: e.Version, Created: e.at, Updated: e.at,
 		})
 	case events.LocationUpdated:
@@ -63,7 +73,11 @@ func (f locationsFold) apply(e *event) error {
 			l.Name, l.Address, l.Metadata = fact.Attributes.Name, fact.Attributes.Address, fact.Attributes.Metadata
 		})
 	case events.LocationClosed:
-		return f.touch(e, fact.LocationID, func(l *Location) { l.Deleted = &e.at })
+		return f.touch(e, fact.LocationID, func(l *Location) { l.Deleted, l.LocationLinks = &e.at, events.NoLinks() })
+	case events.LocationLinked:
+		return f.touch(e, fact.LocationID, func(l *Location) { l.LocationLinks = l.With(fact) })
+	case events.LocationUnlinked:
+		return f.touch(e, fact.LocationID, func(l *Location) { l.LocationLinks = l.Without(fact) })
 	case events.ItemCreated, events.ItemUpdated, events.ItemDeleted, events.ItemRestored,
 		events.LevelCreated, events.LevelUpdated, events.LevelDeleted, events.LevelRestored,
 		events.StockAdjusted, events.StockSet, events.IncomingSet,
@@ -97,37 +111,64 @@ func (f locationsFold) flush(w *writer) error {
 					return err
 				}
 			}
-			return w.exec(text, l.ID, l.Name, storeDocument(address), storeDocument(l.Metadata), int64(l.Version),
-				storeMoment(l.Created), storeMoment(l.Updated), storeOptionalMoment(l.Deleted), r.position)
+			links, err := json.Marshal(l.LocationLinks)
+			if err != nil {
+				return err
+			}
+			if err := w.exec(text, l.ID, l.Name, storeDocument(address), storeDocument(l.Metadata), string(links), int64(l.Version),
+				storeMoment(l.Created), storeMoment(l.Updated), storeOptionalMoment(l.Deleted), r.position); err != nil {
+				return err
+			}
+			return writeLinks(w, l)
 		}
 	}
 	return f.rows.flush(
-		write(`INSERT INTO locations (`+locationColumns+`, position) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-		write(`UPDATE locations SET (`+locationColumns+`) = (?, ?, ?, ?, ?, ?, ?, ?) WHERE position = ?`))
+		write(`INSERT INTO locations (`+locationColumns+`, position) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+		write(`UPDATE locations SET (`+locationColumns+`) = (?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE position = ?`))
 }
 
-const locationColumns = `id, name, address, metadata, version, created_at, updated_at, deleted_at`
+// writeLinks writes all links of a location. They are few, and change rarely.
+func writeLinks(w *writer, l *Location) error {
+	if err := w.exec(`DELETE FROM location_links WHERE location_id = ?`, l.ID); err != nil {
+		return err
+	}
+	for _, kind := range []events.LinkKind{events.SalesChannel, events.FulfillmentProvider, events.FulfillmentSet} {
+		for _, id := range l.IDs(kind) {
+			if err := w.exec(`INSERT INTO location_links (kind, id, location_id) VALUES (?, ?, ?)`, string(kind), id, l.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+const locationColumns = `id, name, address, metadata, links, version, created_at, updated_at, deleted_at`
 
 // scanLocation reads locationColumns, and what follows them.
 func scanLocation(s scanner, more ...any) (l Location, err error) {
-	var address json.RawMessage
+	var address, links json.RawMessage
 	err = s.Scan(append([]any{
-		&l.ID, &l.Name, document(&address), document(&l.Metadata), &l.Version,
+		&l.ID, &l.Name, document(&address), document(&l.Metadata), document(&links), &l.Version,
 		moment{&l.Created},
 		moment{&l.Updated},
 		optionalMoment(&l.Deleted),
 	}, more...)...)
-	if err == nil && address != nil {
-		err = json.Unmarshal(address, &l.Address)
+	if err != nil {
+		return l, err
 	}
-	return l, err
+	if address != nil {
+		if err := json.Unmarshal(address, &l.Address); err != nil {
+			return l, err
+		}
+	}
+	return l, json.Unmarshal(links, &l.LocationLinks)
 }
 
 func scanOnlyLocation(s scanner) (Location, error) { return scanLocation(s) }
 
 // RetrieveLocation finds an open stock location.
 func (m *Models) RetrieveLocation(ctx context.Context, id string) (Location, error) {
-	rows, err := m.locations.file.lookup(ctx, `SELECT `+locationColumns+` FROM locations WHERE id = ? AND deleted_at IS NULL`, id)
+	rows, err := m.inventory.file.lookup(ctx, `SELECT `+locationColumns+` FROM locations WHERE id = ? AND deleted_at IS NULL`, id)
 	l, found, err := first(rows, err, scanOnlyLocation)
 	if err != nil {
 		return l, fmt.Errorf("retrieve location %s: %w", id, err)
@@ -138,15 +179,28 @@ func (m *Models) RetrieveLocation(ctx context.Context, id string) (Location, err
 	return l, nil
 }
 
-var locationsList = list[Location]{
-	from:    `locations`,
-	columns: locationColumns,
+// Locations are few; lists of them look at all.
+var locationsTable = table{
+	name: `locations`,
+	filters: []column{
+		{"id", asText},
+		{"name", asText},
+		{"version", asWhole},
+		{"created_at", asTime},
+		{"updated_at", asTime},
+		{"deleted_at", asTime},
+	},
+	search:  search{columns: []string{"name"}},
 	deletes: true,
-	filters: []column{{"id", asText}, {"name", asText}},
+}
+
+var locationsList = list[Location]{
+	table:   &locationsTable,
+	columns: locationColumns,
 	scan:    scanOnlyLocation,
 }
 
 // ListLocations lists stock locations.
 func (m *Models) ListLocations(ctx context.Context, l List) (Page[Location], error) {
-	return locationsList.run(ctx, m.locations, l)
+	return locationsList.run(ctx, m.inventory, l)
 }

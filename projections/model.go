@@ -24,10 +24,22 @@ const queued = 16
 // A definition is a read model as its file has it.
 type definition struct {
 	name    string
-	version int    // of the fold and its tables; part of the file's name
+	version int // of the folds and their tables; part of the file's name
+	parts   []part
+}
+
+// A part is some tables and the fold that writes them.
+type part struct {
 	stream  string // the sort of streams the fold reads facts from, "" when it reads no facts
-	schema  string // its tables
+	schema  string // its tables, and the indexes that must always be there
+	indexes string // the other indexes, made when a new file has caught up with the log
 	fold    func(*file) fold
+}
+
+// skips reports whether the event is none of the part's business, whatever it says.
+func (p part) skips(e *event) bool {
+	kind := e.kind()
+	return p.stream != "" && kind != p.stream && known(kind)
 }
 
 // A fold turns events into rows. It gathers in memory what events change, and
@@ -48,7 +60,7 @@ type fold interface {
 type model struct {
 	definition
 	file   *file
-	fold   fold
+	folds  []fold // of the parts, in their order
 	logger *slog.Logger
 	queue  chan []*event
 
@@ -65,11 +77,15 @@ type state struct {
 }
 
 func openModel(ctx context.Context, cfg Config, d definition, head uint64) (*model, error) {
-	f, at, err := openFile(ctx, cfg.Dir, d, cfg.Store.LogID(), head, cmp.Or(cfg.held, defaultHeld))
+	f, at, err := openFile(ctx, cfg, d, head)
 	if err != nil {
 		return nil, err
 	}
-	return &model{definition: d, file: f, fold: d.fold(f), state: state{at: at}, logger: cfg.Logger, queue: make(chan []*event, queued)}, nil
+	m := &model{definition: d, file: f, state: state{at: at}, logger: cfg.Logger, queue: make(chan []*event, queued)}
+	for _, p := range d.parts {
+		m.folds = append(m.folds, p.fold(f))
+	}
+	return m, nil
 }
 
 // now is how the model is doing.
@@ -219,6 +235,17 @@ func (m *model) advance(closing <-chan struct{}, batch []*event) bool {
 	return true
 }
 
+// complete makes the indexes of a model that goes no further, so that what it
+// has can be listed.
+func (m *model) complete() {
+	if err := m.file.writer.transact(m.file.index); err != nil {
+		m.logger.Error("a read model that has stopped cannot make its indexes; it cannot be listed",
+			"model", m.name, "version", m.version, "err", err)
+		return
+	}
+	m.file.indexed()
+}
+
 // blames reports whether an event is to blame for err, because of what it says.
 // What else SQLite reports has its cause outside, such as a full disk or a file
 // that another process has locked, and may pass.
@@ -249,6 +276,7 @@ func (m *model) halt(e *event, cause error) {
 	stop := fmt.Errorf("event %d, %s %s@%d: %w", e.Position, e.Type, e.Stream, e.Version, cause)
 	m.logger.Error("a read model has stopped at an event it cannot apply; it tries again after a restart",
 		"model", m.name, "version", m.version, "position", e.Position, "stream", e.Stream, "type", e.Type, "err", cause)
+	m.complete()
 	m.set(state{at: m.position(), stop: stop})
 }
 
@@ -262,16 +290,26 @@ func (m *model) commit(batch []*event) error {
 		if err := m.apply(batch); err != nil {
 			return err
 		}
-		if err := m.fold.flush(w); err != nil {
+		if err := m.flush(w); err != nil {
 			return err
+		}
+		if last >= m.file.due {
+			if err := m.file.index(w); err != nil {
+				return err
+			}
 		}
 		return w.exec(`UPDATE checkpoint SET position = ?`, int64(last))
 	})
 	if err != nil {
-		m.fold.forget()
+		m.forget()
 		return err
 	}
-	m.fold.trim()
+	if last >= m.file.due {
+		m.file.indexed()
+	}
+	for _, f := range m.folds {
+		f.trim()
+	}
 	m.set(state{at: last})
 	return nil
 }
@@ -279,14 +317,14 @@ func (m *model) commit(batch []*event) error {
 // findBad writes the events one by one, then takes it all back. It returns how
 // many are good and what is wrong with the next one.
 func (m *model) findBad(batch []*event) (good int, cause error) {
-	defer m.fold.forget()
+	defer m.forget()
 	undo := errors.New("undo")
 	err := m.file.writer.transact(func(w *writer) error {
 		for ; good < len(batch); good++ {
 			if err := m.apply(batch[good : good+1]); err != nil {
 				return err
 			}
-			if err := m.fold.flush(w); err != nil {
+			if err := m.flush(w); err != nil {
 				return err
 			}
 		}
@@ -304,21 +342,32 @@ func (m *model) apply(batch []*event) error {
 		if e.metaErr != nil {
 			return e.metaErr
 		}
-		if m.skips(e) {
-			continue
+		for i, p := range m.parts {
+			if p.skips(e) {
+				continue
+			}
+			if e.factErr != nil && p.stream != "" {
+				return e.factErr
+			}
+			if err := m.folds[i].apply(e); err != nil {
+				return err
+			}
 		}
-		if e.factErr != nil && m.stream != "" {
-			return e.factErr
-		}
-		if err := m.fold.apply(e); err != nil {
+	}
+	return nil
+}
+
+func (m *model) flush(w *writer) error {
+	for _, f := range m.folds {
+		if err := f.flush(w); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// skips reports whether the event is none of the model's business, whatever it says.
-func (m *model) skips(e *event) bool {
-	kind := e.kind()
-	return m.stream != "" && kind != m.stream && known(kind)
+func (m *model) forget() {
+	for _, f := range m.folds {
+		f.forget()
+	}
 }

@@ -71,8 +71,8 @@ func TestModelStopsBeforeTheBadEvent(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := definition{
-				name: "numbers", version: 3, schema: `CREATE TABLE numbers (n INTEGER PRIMARY KEY)`,
-				fold: func(*file) fold { return &numbers{bug: tc.bug} },
+				name: "numbers", version: 3,
+				parts: []part{{schema: `CREATE TABLE numbers (n INTEGER PRIMARY KEY)`, fold: func(*file) fold { return &numbers{bug: tc.bug} }}},
 			}
 			m, err := openModel(t.Context(), Config{Dir: t.TempDir(), Store: memstore.New(), Logger: slog.New(slog.DiscardHandler)}, d, 0)
 			require.NoError(t, err)
@@ -99,8 +99,8 @@ func TestModelStopsBeforeTheBadEvent(t *testing.T) {
 // A gap in the log stops a model, too.
 func TestModelStopsAtAGap(t *testing.T) {
 	d := definition{
-		name: "numbers", version: 3, schema: `CREATE TABLE numbers (n INTEGER PRIMARY KEY)`,
-		fold: func(*file) fold { return &numbers{bug: func(uint64, bool) error { return nil }} },
+		name: "numbers", version: 3,
+		parts: []part{{schema: `CREATE TABLE numbers (n INTEGER PRIMARY KEY)`, fold: func(*file) fold { return &numbers{bug: func(uint64, bool) error { return nil }} }}},
 	}
 	m, err := openModel(t.Context(), Config{Dir: t.TempDir(), Store: memstore.New(), Logger: slog.New(slog.DiscardHandler)}, d, 0)
 	require.NoError(t, err)
@@ -137,8 +137,8 @@ func TestModelWaitsForItsDisk(t *testing.T) {
 			return nil
 		}
 		d := definition{
-			name: "numbers", version: 3, schema: `CREATE TABLE numbers (n INTEGER PRIMARY KEY)`,
-			fold: func(*file) fold { return &numbers{bug: bug} },
+			name: "numbers", version: 3,
+			parts: []part{{schema: `CREATE TABLE numbers (n INTEGER PRIMARY KEY)`, fold: func(*file) fold { return &numbers{bug: bug} }}},
 		}
 		cfg := Config{Dir: t.TempDir(), Store: memstore.New(), Logger: slog.New(slog.NewTextHandler(&log, nil))}
 		m, err = openModel(t.Context(), cfg, d, 0)
@@ -178,8 +178,8 @@ func TestModelWaitsForItsDisk(t *testing.T) {
 // not folded.
 func TestModelThatWaitsIsClosedAtOnce(t *testing.T) {
 	d := definition{
-		name: "numbers", version: 3, schema: `CREATE TABLE numbers (n INTEGER PRIMARY KEY)`,
-		fold: func(*file) fold { return &numbers{bug: func(uint64, bool) error { return nil }} },
+		name: "numbers", version: 3,
+		parts: []part{{schema: `CREATE TABLE numbers (n INTEGER PRIMARY KEY)`, fold: func(*file) fold { return &numbers{bug: func(uint64, bool) error { return nil }} }}},
 	}
 	m, err := openModel(t.Context(), Config{Dir: t.TempDir(), Store: memstore.New(), Logger: slog.New(slog.DiscardHandler)}, d, 0)
 	require.NoError(t, err)

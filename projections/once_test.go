@@ -82,7 +82,7 @@ func (s *shop) compare(t *testing.T, m *projections.Models) {
 			asJSON(t, []any{got.Stocked, got.Reserved, got.Incoming, got.Available}))
 		require.Equal(t, s.last[events.ItemStream(got.ID)].Version, got.Version)
 
-		history, err := m.StockHistory(t.Context(), projections.History{ItemID: got.ID, Take: new(1000)})
+		history, err := m.StockHistory(t.Context(), projections.History{ItemID: projections.Names{got.ID}, Take: new(1000)})
 		require.NoError(t, err)
 		if n := len(history.Rows); n > 0 {
 			last := history.Rows[n-1]
@@ -105,7 +105,7 @@ func (s *shop) compare(t *testing.T, m *projections.Models) {
 	}
 	commands, err := m.ListCommands(t.Context(), projections.List{Take: new(0)})
 	require.NoError(t, err)
-	require.Equal(t, uint64(s.commands), commands.Count)
+	require.Equal(t, uint64(s.commands), *commands.Count)
 }
 
 // The same with many events in a batch, all of them there before the models are.

@@ -16,7 +16,8 @@
 // From events to rows: feed.go reads the log once for all models, event.go and
 // change.go read what events say, model.go runs one model, rows.go and file.go
 // are its rows in memory and on disk. From rows to answers: query.go has the
-// names, list.go the lists, index.go what the command engine asks.
+// names, list.go the lists, of which selectors.go reads what is asked for and
+// find.go finds it, and index.go what the command engine asks.
 package projections
 
 import (
@@ -40,6 +41,8 @@ type Config struct {
 	Logger *slog.Logger // hears of models that stop or have to wait; nil for nobody
 
 	held int // rows of a table to keep in memory; 0 is defaultHeld
+	few  int // rows a list may look at and sort; 0 is defaultFew
+	far  int // events behind at which a new file has no indexes yet; 0 is defaultFar
 }
 
 // Models are the read models of one log. Their methods may be called from many
@@ -48,7 +51,7 @@ type Models struct {
 	store  events.Store
 	logger *slog.Logger
 
-	items, levels, reservations, links, locations, movements, commands *model
+	inventory, movements *model
 
 	cancel  context.CancelFunc
 	done    <-chan struct{} // closed when Close begins
@@ -94,16 +97,14 @@ type slot struct {
 	model **model
 }
 
-// definitions are all read models.
+// definitions are all read models. The tables of inventory are in one file, so
+// that an answer that joins them is of one moment.
 func (m *Models) definitions() []slot {
 	return []slot{
-		{itemsModel, &m.items},
-		{levelsModel, &m.levels},
-		{reservationsModel, &m.reservations},
-		{linksModel, &m.links},
-		{locationsModel, &m.locations},
-		{movementsModel, &m.movements},
-		{commandsModel, &m.commands},
+		{definition{name: "inventory", version: 1, parts: []part{
+			itemsPart, levelsPart, reservationsPart, linksPart, locationsPart,
+		}}, &m.inventory},
+		{definition{name: "movements", version: 1, parts: []part{commandsPart, movementsPart}}, &m.movements},
 	}
 }
 
@@ -136,7 +137,7 @@ func (m *Models) closeFiles() error {
 // Position is how far the models that serve the Index are, all of them:
 // everything up to it is in the answers to calls that start later.
 func (m *Models) Position() uint64 {
-	return min(m.commands.position(), m.reservations.position(), m.levels.position(), m.links.position())
+	return min(m.inventory.position(), m.movements.position())
 }
 
 // WaitFor returns once every model has folded the event at position. It fails
@@ -199,14 +200,6 @@ func (m *Models) Status(ctx context.Context) ([]ModelStatus, error) {
 		all = append(all, s)
 	}
 	return all, nil
-}
-
-// A Page is one page of a list.
-type Page[T any] struct {
-	Rows  []T    `json:"rows"`
-	Count uint64 `json:"count"` // of all rows that match, whatever the page
-	Skip  int    `json:"skip"`
-	Take  int    `json:"take"`
 }
 
 // notFound is the refusal for a row that is not there, with the name and value

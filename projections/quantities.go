@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/internal/fault"
 )
 
 // The three sums below differ, as they do in Medusa, in what they say of no
@@ -53,6 +54,58 @@ func (m *Models) ConfirmInventory(ctx context.Context, itemID string, locationID
 	return Confirmation{!available.Less(quantity), available}, nil
 }
 
+// confirming is what confirm-inventory takes: one demand, or a basket of them.
+type confirming struct {
+	Demand
+	Lines []Demand `json:"lines"`
+}
+
+func (c confirming) check() error {
+	if c.Lines == nil {
+		return c.Demand.check()
+	}
+	if c.ItemID != "" || c.LocationIDs != nil || c.Quantity != nil {
+		return fault.New(fault.Invalid, "invalid_value", "ask for one quantity or for lines, not for both").With("field", "lines")
+	}
+	return checkBasket(c.Lines)
+}
+
+func checkBasket(lines []Demand) error {
+	places := 0
+	for i, line := range lines {
+		err := line.check()
+		if err == nil && line.Quantity.Sign() < 0 {
+			err = fault.New(fault.Invalid, "invalid_quantity", "quantity must not be negative, not %s", line.Quantity).With("field", "quantity")
+		}
+		if err != nil {
+			return fault.Of(err).With("line", i+1)
+		}
+		places += len(line.LocationIDs)
+	}
+	if len(lines) > maxBasket || places > maxBasketPlaces {
+		return fault.New(fault.Invalid, "too_many_lines", "a basket may have %d lines and %d locations, over all lines; this has %d and %d",
+			maxBasket, maxBasketPlaces, len(lines), places)
+	}
+	return nil
+}
+
+func (d Demand) check() error {
+	if err := required("inventory_item_id", d.ItemID); err != nil {
+		return err
+	}
+	if d.Quantity == nil {
+		return required("quantity", "")
+	}
+	return nil
+}
+
+func confirmed(ctx context.Context, m *Models, c confirming) (any, error) {
+	if c.Lines != nil {
+		return m.ConfirmBasket(ctx, c.Lines)
+	}
+	return m.ConfirmInventory(ctx, c.ItemID, c.LocationIDs, *c.Quantity)
+}
+
 // sums refuses an item that does not live, then adds up its levels.
 func (m *Models) sums(ctx context.Context, itemID string, locationIDs []string) (stocked, reserved events.Quantity, err error) {
 	found, err := m.hasItem(ctx, itemID)
@@ -73,11 +126,11 @@ func (m *Models) sumLevels(ctx context.Context, itemID string, locationIDs []str
 	if err != nil {
 		return stocked, reserved, err
 	}
-	rows, err := m.levels.file.lookup(ctx, `SELECT stocked_quantity, reserved_quantity FROM levels
+	rows, err := m.inventory.file.lookup(ctx, `SELECT stocked_quantity, reserved_quantity FROM levels
 		WHERE inventory_item_id = ? AND location_id IN (SELECT value FROM json_each(?)) AND deleted_at IS NULL`, itemID, string(set))
 	_, err = gather(rows, err, func(s scanner) (none struct{}, err error) {
 		var moreStocked, moreReserved events.Quantity
-		err = s.Scan(quantity{&moreStocked}, quantity{&moreReserved})
+		err = s.Scan(amount{&moreStocked}, amount{&moreReserved})
 		stocked, reserved = stocked.Plus(moreStocked), reserved.Plus(moreReserved)
 		return none, err
 	})

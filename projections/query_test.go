@@ -81,15 +81,16 @@ func TestQueries(t *testing.T) {
 		{query: "retrieve-reservation-item", body: `{"id":"r9"}`, refused: "not_found", message: "ReservationItem with id: r9 was not found"},
 
 		{query: "retrieve-stock-location", body: `{"id":"berlin"}`, answer: `{"id":"berlin","name":"Berlin","address":{"address_1":"Allee 1","address_2":null,
-			"company":null,"city":null,"country_code":"de","phone":null,"postal_code":null,"province":null,"metadata":null},"metadata":null,"version":1,
-			"created_at":"2026-03-01T09:00:08Z","updated_at":"2026-03-01T09:00:08Z","deleted_at":null}`},
+			"company":null,"city":null,"country_code":"de","phone":null,"postal_code":null,"province":null,"metadata":null},"metadata":null,
+			"version":1,
+			"created_at":"2026-03-01T09:00:08Z","updated_at":"2026-03-01T09:00:08Z","deleted_at":null,"sales_channels":[],"fulfillment_providers":[],"fulfillment_sets":[]}`},
 		{query: "retrieve-stock-location", body: `{"id":"mars"}`, refused: "not_found", message: "StockLocation with id: mars was not found"},
 
 		{query: "retrieve-command", body: `{"command_id":"key-1"}`, answer: `{"command_id":"key-1","command":"adjust-inventory-levels","digest":"d1",
-			"position":12,"first_position":12,"events":1,"actor":"ann","reason":"","reference":"","recorded_at":"2026-03-01T09:00:09Z",
+			"position":12,"first_position":12,"events":1,"actor":"ann","reason":"","reference":"","correlation_id":"","causation_id":"","recorded_at":"2026-03-01T09:00:09Z","effective_at":"2026-03-01T09:00:09Z",
 			"answer":{"answer":"key-1"}}`},
 		{query: "retrieve-command", body: `{"command_id":"command-1"}`, answer: `{"command_id":"command-1","command":"adjust-inventory-levels","digest":"d1",
-			"position":3,"first_position":1,"events":3,"actor":"","reason":"","reference":"","recorded_at":"2026-03-01T09:00:01Z",
+			"position":3,"first_position":1,"events":3,"actor":"","reason":"","reference":"","correlation_id":"","causation_id":"","recorded_at":"2026-03-01T09:00:01Z","effective_at":"2026-03-01T09:00:01Z",
 			"answer":{"answer":"command-1"}}`},
 		{query: "retrieve-command", body: `{"command_id":"key-9"}`, refused: "not_found", message: "Command with id: key-9 was not found"},
 
@@ -122,7 +123,6 @@ func TestQueries(t *testing.T) {
 		{query: "stock-history", body: `{"item":"bolts"}`, refused: "unknown_field", message: "Unrecognized fields: 'item'"},
 		{query: "list-inventory-items", body: `{"colour":"red"}`, refused: "unknown_field", message: "Unrecognized fields: 'colour'"},
 		{query: "list-inventory-levels", body: `{"sku":"B-8"}`, refused: "unknown_field", message: "Unrecognized fields: 'sku'"},
-		{query: "list-inventory-items", body: `{"sku":{"$gt":"B"}}`, refused: "invalid_type"},
 		{query: "list-inventory-items", body: `{"sku":7}`, refused: "invalid_type"},
 		{query: "list-inventory-items", body: `{"requires_shipping":"yes"}`, refused: "invalid_type"},
 		{query: "list-inventory-items", body: `{"sku":["a",["b"]]}`, refused: "invalid_type"},
@@ -133,7 +133,6 @@ func TestQueries(t *testing.T) {
 		{query: "list-inventory-items", body: `{"sku":`, refused: "malformed_json"},
 		{query: "list-inventory-items", body: `[]`, refused: "invalid_type"},
 		{query: "confirm-inventory", body: `{"inventory_item_id":"b","quantity":1234567890123456789}`, refused: "invalid_quantity"},
-		{query: "stock-history", body: `{}`, refused: "required"},
 	} {
 		t.Run(tc.query+" "+tc.body, func(t *testing.T) {
 			answer, err := m.Query(t.Context(), tc.query, []byte(tc.body))
@@ -150,7 +149,6 @@ func TestQueries(t *testing.T) {
 			require.JSONEq(t, tc.answer, asJSON(t, answer))
 		})
 	}
-	require.Len(t, projections.QueryNames(), 16)
 }
 
 // Lists by their filters: the ids of the rows in order, and their count.
@@ -231,14 +229,14 @@ func TestHistoryPages(t *testing.T) {
 		b.record(events.StockAdjusted{ItemID: "bolts", LevelID: "lev-b", LocationID: "berlin", Delta: units(1), Stocked: units(11 + i)})
 	}
 	m := b.models(t)
-	whole, err := m.StockHistory(t.Context(), projections.History{ItemID: "bolts"})
+	whole, err := m.StockHistory(t.Context(), projections.History{ItemID: projections.Names{"bolts"}})
 	require.NoError(t, err)
 	require.Len(t, whole.Rows, 11)
 	require.False(t, whole.More)
 
 	for _, take := range []int{1, 2, 3, 4, 5, 11} {
 		var forth, back []projections.Movement
-		for h := (projections.History{ItemID: "bolts", Take: new(take)}); ; h.After = forth[len(forth)-1].Position {
+		for h := (projections.History{ItemID: projections.Names{"bolts"}, Take: new(take)}); ; h.After = forth[len(forth)-1].Position {
 			page, err := m.StockHistory(t.Context(), h)
 			require.NoError(t, err)
 			forth = append(forth, page.Rows...)
@@ -247,7 +245,7 @@ func TestHistoryPages(t *testing.T) {
 			}
 		}
 		require.Equal(t, asJSON(t, whole.Rows), asJSON(t, forth), "take %d", take)
-		for h := (projections.History{ItemID: "bolts", Take: new(take), Before: 1 << 40}); ; h.Before = back[0].Position {
+		for h := (projections.History{ItemID: projections.Names{"bolts"}, Take: new(take), Before: 1 << 40}); ; h.Before = back[0].Position {
 			page, err := m.StockHistory(t.Context(), h)
 			require.NoError(t, err)
 			back = append(page.Rows, back...)

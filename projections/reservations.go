@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stockledger/stockledger/events"
@@ -38,17 +39,17 @@ type Reservation struct {
 	Deleted        *time.Time      `json:"deleted_at"`
 }
 
-var reservationsModel = definition{
-	name: "reservations", version: 1, stream: "item",
+var reservationsPart = part{
+	stream: "item",
 	schema: `
 CREATE TABLE reservations (
 	position           INTEGER PRIMARY KEY, -- of the event that created it
-	id                 TEXT NOT NULL UNIQUE,
+	id                 TEXT NOT NULL,
 	inventory_item_id  TEXT NOT NULL,
 	level_id           TEXT NOT NULL,
 	location_id        TEXT NOT NULL,
-	quantity           TEXT NOT NULL COLLATE decimal,
-	fulfilled_quantity TEXT NOT NULL COLLATE decimal,
+	quantity           TEXT NOT NULL,
+	fulfilled_quantity TEXT NOT NULL,
 	status             TEXT NOT NULL,
 	line_item_id       TEXT,
 	description        TEXT,
@@ -60,11 +61,9 @@ CREATE TABLE reservations (
 	created_at         INTEGER NOT NULL,
 	updated_at         INTEGER NOT NULL,
 	deleted_at         INTEGER
-);
-CREATE INDEX reservations_by_item     ON reservations (inventory_item_id);
-CREATE INDEX reservations_by_line     ON reservations (line_item_id) WHERE line_item_id IS NOT NULL;
-CREATE INDEX reservations_by_location ON reservations (location_id) WHERE deleted_at IS NULL;`,
-	fold: newReservationsFold,
+);` + reservationsTable.schema(),
+	indexes: reservationsTable.late(),
+	fold:    newReservationsFold,
 }
 
 type reservationsFold struct{ *rows[string, Reservation] }
@@ -122,7 +121,8 @@ func (f reservationsFold) apply(e *event) error {
 		events.LevelCreated, events.LevelUpdated, events.LevelDeleted, events.LevelRestored,
 		events.StockAdjusted, events.StockSet, events.IncomingSet,
 		events.ItemLinked, events.LinkUpdated, events.ItemUnlinked, events.SKUClaimed, events.SKUReleased,
-		events.LocationOpened, events.LocationUpdated, events.LocationClosed, events.CommandAccepted:
+		events.LocationOpened, events.LocationUpdated, events.LocationClosed,
+		events.LocationLinked, events.LocationUnlinked, events.CommandAccepted:
 	}
 	return nil
 }
@@ -148,10 +148,14 @@ func (f reservationsFold) flush(w *writer) error {
 	write := func(text string) func(*row[Reservation]) error {
 		return func(row *row[Reservation]) error {
 			r := &row.value
-			return w.exec(text, r.ID, r.ItemID, r.LevelID, r.LocationID, r.Quantity.String(), r.Fulfilled.String(), r.Status,
+			err := w.exec(text, r.ID, r.ItemID, r.LevelID, r.LocationID, quantityKey(r.Quantity), quantityKey(r.Fulfilled), r.Status,
 				storeText(r.LineItemID), storeText(r.Description), storeText(r.ExternalID), storeText(r.CreatedBy), r.AllowBackorder,
 				storeDocument(r.Metadata), int64(r.Version), storeMoment(r.Created), storeMoment(r.Updated),
 				storeOptionalMoment(r.Deleted), row.position)
+			if err != nil {
+				return err
+			}
+			return reservationsTable.search.index(w, row.position, folded(row.written.Description), folded(r.Description))
 		}
 	}
 	return f.rows.flush(
@@ -168,8 +172,8 @@ const reservationColumns = `id, inventory_item_id, level_id, location_id, quanti
 func scanReservation(s scanner, more ...any) (r Reservation, err error) {
 	err = s.Scan(append([]any{
 		&r.ID, &r.ItemID, &r.LevelID, &r.LocationID,
-		quantity{&r.Quantity},
-		quantity{&r.Fulfilled},
+		amount{&r.Quantity},
+		amount{&r.Fulfilled},
 		&r.Status,
 		&r.LineItemID, &r.Description, &r.ExternalID, &r.CreatedBy, &r.AllowBackorder, document(&r.Metadata),
 		&r.Version,
@@ -184,7 +188,7 @@ func scanOnlyReservation(s scanner) (Reservation, error) { return scanReservatio
 
 // RetrieveReservation finds a live reservation.
 func (m *Models) RetrieveReservation(ctx context.Context, id string) (Reservation, error) {
-	rows, err := m.reservations.file.lookup(ctx, `SELECT `+reservationColumns+`
+	rows, err := m.inventory.file.lookup(ctx, `SELECT `+reservationColumns+`
 		FROM reservations WHERE id = ? AND deleted_at IS NULL`, id)
 	r, found, err := first(rows, err, scanOnlyReservation)
 	if err != nil {
@@ -196,28 +200,60 @@ func (m *Models) RetrieveReservation(ctx context.Context, id string) (Reservatio
 	return r, nil
 }
 
-var reservationsList = list[Reservation]{
-	from:    `reservations`,
-	columns: reservationColumns,
-	deletes: true,
+// ReservationRow is a reservation in a list, with what was asked for beside it.
+type ReservationRow struct {
+	Reservation
+	Item *Item `json:"inventory_item,omitzero"`
+}
+
+var reservationsTable = table{
+	name: `reservations`,
 	filters: []column{
 		{"id", asText},
 		{"inventory_item_id", asText},
 		{"level_id", asText},
 		{"location_id", asText},
+		{"quantity", asNumber},
+		{"fulfilled_quantity", asNumber},
+		{"status", asText},
 		{"line_item_id", asText},
 		{"description", asText},
 		{"external_id", asText},
 		{"created_by", asText},
-		{"status", asText},
 		{"allow_backorder", asBoolean},
-		{"quantity", asNumber},
-		{"fulfilled_quantity", asNumber},
+		{"version", asWhole},
+		{"created_at", asTime},
+		{"updated_at", asTime},
+		{"deleted_at", asTime},
 	},
-	scan: scanOnlyReservation,
+	// Most reservations there ever were are deleted, and asked for by what they
+	// were made for. By the rest, those that hold something are.
+	indexes: slices.Concat(
+		[]index{uniqueIndex(`reservations`, `id`)},
+		indexes(`reservations`, ``, `inventory_item_id`, `line_item_id`, `external_id`, `deleted_at`),
+		liveIndexes(`reservations`, `level_id`, `location_id`, `quantity`, `fulfilled_quantity`, `status`, `created_by`, `allow_backorder`,
+			`created_at`, `updated_at`),
+	),
+	alive:   `live_reservations`,
+	search:  search{columns: []string{"description"}, grams: `reservation_grams`, also: itemOfReservation},
+	early:   []string{"inventory_item_id", "line_item_id", "location_id"},
+	deletes: true,
+}
+
+var reservationsList = list[ReservationRow]{
+	table:   &reservationsTable,
+	columns: reservationColumns,
+	scan: func(s scanner) (r ReservationRow, err error) {
+		r.Reservation, err = scanReservation(s)
+		return r, err
+	},
+	relations: map[string]relation[ReservationRow]{
+		"inventory_item": bring(func(r *ReservationRow) string { return r.ItemID }, itemsByID,
+			func(r *ReservationRow, all []Item) { r.Item = only(all) }),
+	},
 }
 
 // ListReservations lists reservations.
-func (m *Models) ListReservations(ctx context.Context, l List) (Page[Reservation], error) {
-	return reservationsList.run(ctx, m.reservations, l)
+func (m *Models) ListReservations(ctx context.Context, l List) (Page[ReservationRow], error) {
+	return reservationsList.run(ctx, m.inventory, l)
 }

@@ -9,6 +9,7 @@ const defaultHeld = 1 << 15
 // A row is a row of a table, as it is now or will be at the next flush.
 type row[T any] struct {
 	value    T
+	written  T     // what the file has, once the row is in it
 	position int64 // of the event that made it; the primary key
 	fresh    bool  // not in the file yet
 	changed  bool  // since the last flush
@@ -38,6 +39,7 @@ func (t *rows[K, T]) find(key K) (*row[T], error) {
 	if err != nil || !found {
 		return nil, err
 	}
+	loaded.written = loaded.value
 	t.byKey[key] = &loaded
 	return &loaded, nil
 }
@@ -88,7 +90,7 @@ func (t *rows[K, T]) flush(insert, update func(*row[T]) error) error {
 		if err := write(r); err != nil {
 			return fmt.Errorf("write %s: %w", t.what, err)
 		}
-		r.fresh, r.changed = false, false
+		r.written, r.fresh, r.changed = r.value, false, false
 	}
 	clear(t.dirty)
 	t.dirty = t.dirty[:0]

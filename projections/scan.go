@@ -9,10 +9,25 @@ import (
 	"github.com/stockledger/stockledger/events"
 )
 
-// How values are stored: times as microseconds since 1970, quantities and JSON
-// as text, and what is absent as NULL.
+// How values are stored: times as microseconds since 1970, JSON as text, and
+// what is absent as NULL. Quantities are stored as keys where rows are found by
+// them (decimal.go), and in plain notation where they are only read.
 
-// A quantity scans a stored quantity.
+// An amount scans the key of a quantity.
+type amount struct{ *events.Quantity }
+
+// Scan implements sql.Scanner.
+func (a amount) Scan(stored any) error {
+	text, ok := stored.(string)
+	if !ok {
+		return fmt.Errorf("a quantity is stored as %T", stored)
+	}
+	var err error
+	*a.Quantity, err = parseKey(text)
+	return err
+}
+
+// A quantity scans a quantity in plain notation.
 type quantity struct{ *events.Quantity }
 
 // Scan implements sql.Scanner.
@@ -22,7 +37,7 @@ func (q quantity) Scan(stored any) error {
 		return fmt.Errorf("a quantity is stored as %T", stored)
 	}
 	var err error
-	*q.Quantity, err = parseStored(text)
+	*q.Quantity, err = events.ParseSum(text)
 	return err
 }
 
@@ -60,6 +75,10 @@ func optionalQuantity(q **events.Quantity) any {
 	return optional[events.Quantity]{q, func(q *events.Quantity) scan { return quantity{q} }}
 }
 
+func optionalAmount(q **events.Quantity) any {
+	return optional[events.Quantity]{q, func(q *events.Quantity) scan { return amount{q} }}
+}
+
 func optionalMoment(t **time.Time) any {
 	return optional[time.Time]{t, func(t *time.Time) scan { return moment{t} }}
 }
@@ -78,11 +97,11 @@ func document(raw *json.RawMessage) any { return (*[]byte)(raw) }
 
 // What the writer takes for each of them.
 
-func storeQuantity(q *events.Quantity) driver.Value {
+func storeAmount(q *events.Quantity) driver.Value {
 	if q == nil {
 		return nil
 	}
-	return q.String()
+	return quantityKey(*q)
 }
 
 func storeText(s *string) driver.Value {

@@ -272,6 +272,9 @@ func (s *shop) open(t *rapid.T) []events.Fact {
 	return []events.Fact{
 		events.LocationOpened{LocationID: id, Attributes: a},
 		events.LocationUpdated{LocationID: id, Attributes: events.LocationAttributes{Name: "new"}},
+		events.LocationLinked{LocationID: id, Kind: events.SalesChannel, ID: "web"},
+		events.LocationLinked{LocationID: id, Kind: events.FulfillmentSet, ID: "set", Name: "Pickup", Type: "pickup"},
+		events.LocationUnlinked{LocationID: id, Kind: events.SalesChannel, ID: "web"},
 	}
 }
 

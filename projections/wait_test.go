@@ -3,6 +3,7 @@ package projections_test
 import (
 	"context"
 	"database/sql"
+	"iter"
 	"os"
 	"path/filepath"
 	"testing"
@@ -47,7 +48,7 @@ func waiting(t *testing.T, m *projections.Models, name string) (why string) {
 	return why
 }
 
-// A model whose file is locked waits, whatever happens meanwhile; the others go
+// A model whose file is locked waits, whatever happens meanwhile; the other goes
 // on, however much that is, and so does it when the lock is gone.
 func TestLockedModelWaitsAlone(t *testing.T) {
 	b, dir := newBook(), t.TempDir()
@@ -56,13 +57,13 @@ func TestLockedModelWaitsAlone(t *testing.T) {
 	defer m.Close()
 	b.caughtUp(t, m)
 
-	release := lock(t, dir, "levels.v1.db")
+	release := lock(t, dir, "inventory.v1.db")
 	last := b.record(adjusted(11))
-	require.Contains(t, waiting(t, m, "levels"), "locked")
+	require.Contains(t, waiting(t, m, "inventory"), "locked")
 	for n := range int64(100) { // many more batches than may wait for a model
 		last = b.record(adjusted(12 + n))
-		_, err := m.Query(soon(t), "list-inventory-items", []byte(asJSON(t, map[string]any{"after": last})))
-		require.NoError(t, err, "the other models go on")
+		_, err := m.Query(soon(t), "list-commands", []byte(asJSON(t, map[string]any{"after": last})))
+		require.NoError(t, err, "the other model goes on")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
@@ -82,7 +83,7 @@ func TestLockedModelWaitsAlone(t *testing.T) {
 	}
 }
 
-// When the disk is full all models wait, and all go on.
+// When both files are locked both models wait, and both go on.
 func TestAllModelsWait(t *testing.T) {
 	b, dir := newBook(), t.TempDir()
 	b.record(bolts, atBerlin)
@@ -91,13 +92,13 @@ func TestAllModelsWait(t *testing.T) {
 	b.caughtUp(t, m)
 	files, err := filepath.Glob(filepath.Join(dir, "*.db"))
 	require.NoError(t, err)
-	require.Len(t, files, 7)
+	require.Len(t, files, 2)
 	var releases []func()
 	for _, file := range files {
 		releases = append(releases, lock(t, dir, filepath.Base(file)))
 	}
 	last := b.record(adjusted(11))
-	waiting(t, m, "commands")
+	waiting(t, m, "movements")
 	for n := range int64(60) { // somebody waits, so each is a batch of its own
 		last = b.record(adjusted(12 + n))
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
@@ -116,13 +117,13 @@ func TestCloseWhileLocked(t *testing.T) {
 	b.record(bolts, atBerlin)
 	m := open(t, b.store, dir)
 	b.caughtUp(t, m)
-	release := lock(t, dir, "levels.v1.db")
+	release := lock(t, dir, "inventory.v1.db")
 	for n := range int64(40) {
 		last := b.record(adjusted(11 + n))
-		_, err := m.Query(soon(t), "list-inventory-items", []byte(asJSON(t, map[string]any{"after": last})))
+		_, err := m.Query(soon(t), "list-commands", []byte(asJSON(t, map[string]any{"after": last})))
 		require.NoError(t, err)
 	}
-	waiting(t, m, "levels")
+	waiting(t, m, "inventory")
 	began := time.Now()
 	require.NoError(t, m.Close())
 	require.Less(t, time.Since(began), 4*time.Second)
@@ -165,9 +166,82 @@ func TestModelsCanBeDeleted(t *testing.T) {
 	was := build()
 	require.NoError(t, os.RemoveAll(dir))
 	require.Equal(t, was, build())
-	require.NoError(t, os.Remove(filepath.Join(dir, "levels.v1.db")))
+	require.NoError(t, os.Remove(filepath.Join(dir, "inventory.v1.db")))
 	require.Equal(t, was, build())
 	left, err := filepath.Glob(filepath.Join(dir, "*-*"))
 	require.NoError(t, err)
 	require.Empty(t, left, "closing leaves one file for each model")
+}
+
+// heldBack is a log that yields nothing until it is released.
+type heldBack struct {
+	events.Store
+	release chan struct{}
+}
+
+func (s heldBack) Subscribe(ctx context.Context, after uint64) iter.Seq2[[]events.Recorded, error] {
+	return func(yield func([]events.Recorded, error) bool) {
+		select {
+		case <-s.release:
+			s.Store.Subscribe(ctx, after)(yield)
+		case <-ctx.Done():
+			yield(nil, ctx.Err())
+		}
+	}
+}
+
+// A new file far behind the log is indexed once it has caught up, or can go no
+// further, also when it was closed meanwhile; it is listed then, and no earlier,
+// and is the same as one that had its indexes from the start.
+func TestNewFilesAreIndexedWhenTheyHaveCaughtUp(t *testing.T) {
+	b, dir := warehouse(), filepath.Join(t.TempDir(), "models")
+	head, err := b.store.Head(t.Context())
+	require.NoError(t, err)
+	opened := func(store events.Store) *projections.Models {
+		m, err := projections.Open(t.Context(), projections.Config{Dir: dir, Store: store}.Far(1))
+		require.NoError(t, err)
+		return m
+	}
+	list := func(m *projections.Models) error {
+		_, err := m.ListItems(t.Context(), projections.List{Filter: map[string]any{"sku": "B-8"}, Order: []string{"stocked_quantity"}})
+		return err
+	}
+
+	m := opened(heldBack{b.store, make(chan struct{})})
+	require.Equal(t, "not_caught_up", fault.Code(list(m)))
+	require.Equal(t, fault.Unavailable, fault.Of(list(m)).Kind)
+	_, err = m.Find(t.Context(), "line", "line1")
+	require.NoError(t, err, "the engine is answered")
+	require.NoError(t, m.Close())
+
+	released := make(chan struct{})
+	m = opened(heldBack{b.store, released})
+	require.Equal(t, "not_caught_up", fault.Code(list(m)))
+	close(released)
+	require.NoError(t, m.WaitFor(t.Context(), head))
+	require.NoError(t, list(m))
+	require.NoError(t, m.Close())
+	m = opened(b.store)
+	require.NoError(t, list(m))
+	require.NoError(t, m.Close())
+
+	fresh := filepath.Join(t.TempDir(), "fresh")
+	m = open(t, b.store, fresh)
+	b.caughtUp(t, m)
+	require.NoError(t, m.Close())
+	require.Equal(t, dump(t, fresh), dump(t, dir))
+	require.Equal(t, indexes(t, fresh), indexes(t, dir))
+
+	require.NoError(t, os.RemoveAll(dir))
+	m = opened(garbled{b.store, head - 1, unknownType})
+	defer m.Close()
+	require.Equal(t, "model_stopped", fault.Code(m.WaitFor(soon(t), head)))
+	require.NoError(t, list(m))
+}
+
+// indexes are those in the file of what is now.
+func indexes(t *testing.T, dir string) []string {
+	db := sql.OpenDB(projections.Connect(filepath.Join(dir, "inventory.v1.db")))
+	defer db.Close()
+	return texts(t, db, `SELECT name FROM sqlite_schema WHERE type = 'index' ORDER BY name`)
 }

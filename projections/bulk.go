@@ -1,0 +1,55 @@
+package projections
+
+import (
+	"database/sql/driver"
+	"strings"
+)
+
+// bulkRows is how many rows a bulk inserts with one statement. More save little
+// and take long to prepare.
+const bulkRows = 32
+
+// A bulk inserts rows into one table, many with one statement, which takes two
+// thirds of the time.
+type bulk struct {
+	columns int
+	one     string // the statement that inserts one row
+	many    string // and the one that inserts bulkRows
+	args    []driver.Value
+}
+
+// newBulk takes the statement up to VALUES.
+func newBulk(insert string, columns int) *bulk {
+	row := `(?` + strings.Repeat(`, ?`, columns-1) + `)`
+	return &bulk{
+		columns: columns, one: insert + ` VALUES ` + row,
+		many: insert + ` VALUES ` + row + strings.Repeat(`, `+row, bulkRows-1),
+	}
+}
+
+// add takes in a row.
+func (b *bulk) add(w *writer, row ...driver.Value) error {
+	b.args = append(b.args, row...)
+	if len(b.args) < bulkRows*b.columns {
+		return nil
+	}
+	err := w.exec(b.many, b.args...)
+	b.forget()
+	return err
+}
+
+// end writes what is left.
+func (b *bulk) end(w *writer) error {
+	defer b.forget()
+	for rest := b.args; len(rest) > 0; rest = rest[b.columns:] {
+		if err := w.exec(b.one, rest[:b.columns]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bulk) forget() {
+	clear(b.args)
+	b.args = b.args[:0]
+}
