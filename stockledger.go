@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -15,13 +16,15 @@ import (
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/events/sqlitestore"
+	"github.com/stockledger/stockledger/internal/refusals"
 	"github.com/stockledger/stockledger/projections"
 )
 
 // Config says where a ledger lives and how strict it is. Dir must be set.
 type Config struct {
 	// Dir is the data directory. The log is Dir/log.db, the read models are in
-	// Dir/models and can be deleted: they are built again from the log.
+	// Dir/models and can be deleted: they are built again from the log. Refused
+	// commands are in Dir/refusals.db, and only there.
 	Dir string
 	// Store is the event store; nil is the SQLite file in Dir. A store that is
 	// given is closed with the ledger.
@@ -30,6 +33,12 @@ type Config struct {
 	RequireKnownLocations bool
 	// CachedStreams bounds the aggregates kept in memory; 0 is 200,000.
 	CachedStreams int
+	// Refusals is how many refused commands are kept with their details, in
+	// Dir/refusals.db; 0 is 100,000. All of them are counted.
+	Refusals int
+	// Observe hears of every group of commands that was committed, see
+	// [commands.Config]; nil is nobody.
+	Observe func(commands, events int, took time.Duration)
 	// Now is the ledger's clock; nil is time.Now.
 	Now func() time.Time
 	// Logger is told what a person must act on; nil is slog.Default().
@@ -41,6 +50,8 @@ type Ledger struct {
 	store  events.Store
 	models *projections.Models
 	engine *commands.Engine
+
+	refusals *refusals.Log
 }
 
 // Open opens the ledger in config.Dir, and creates it where there is none. It
@@ -80,32 +91,86 @@ func (l *Ledger) open(ctx context.Context, config Config) error {
 	}
 	l.engine, err = commands.Open(ctx, commands.Config{
 		Store: l.store, Index: l.models, Now: config.Now, Logger: config.Logger,
-		RequireKnownLocations: config.RequireKnownLocations, CachedStreams: config.CachedStreams,
+		RequireKnownLocations: config.RequireKnownLocations, CachedStreams: config.CachedStreams, Observe: config.Observe,
 	})
-	return err
-}
-
-// Do carries out a command; see [commands.Engine.Do].
-func (l *Ledger) Do(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error) {
-	return l.engine.Do(ctx, env, command)
-}
-
-// DoJSON carries out the command of that name with a JSON body.
-func (l *Ledger) DoJSON(ctx context.Context, env commands.Envelope, name string, body []byte) (commands.Answer, error) {
-	command, err := commands.Decode(name, body)
 	if err != nil {
-		return commands.Answer{}, err
+		return err
 	}
-	return l.engine.Do(ctx, env, command)
+	l.refusals = refusals.Open(refusals.Config{
+		Path: filepath.Join(config.Dir, "refusals.db"), Keep: config.Refusals, Now: config.Now, Logger: config.Logger,
+	})
+	return nil
 }
 
-// Query answers the query of that name; see [projections.Models.Query].
+// Do carries out a command; see [commands.Engine.Do]. A refusal goes on record.
+func (l *Ledger) Do(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error) {
+	answer, err := l.engine.Do(ctx, env, command)
+	if err != nil {
+		l.refused(ctx, env, command.Name(), err, func() string { return refusals.JSON(command) })
+	}
+	return answer, err
+}
+
+// DoJSON carries out the command of that name with a JSON body. That a body
+// cannot be read goes on record, too.
+func (l *Ledger) DoJSON(ctx context.Context, env commands.Envelope, name string, body []byte) (commands.Answer, error) {
+	var answer commands.Answer
+	command, err := commands.Decode(name, body)
+	if err == nil {
+		answer, err = l.engine.Do(ctx, env, command)
+	}
+	if err != nil {
+		l.refused(ctx, env, name, err, func() string { return string(body[:min(len(body), refusals.MaxBody)]) })
+	}
+	return answer, err
+}
+
+// refused puts what err refused on record, unless it was asked on trial.
+func (l *Ledger) refused(ctx context.Context, env commands.Envelope, name string, err error, body func() string) {
+	if env.DryRun {
+		return
+	}
+	l.refusals.Add(refusals.Attempt{
+		Command: name, CommandID: env.Key, Actor: env.Actor, Reason: env.Reason, Reference: env.Reference,
+		Correlation: env.Correlation, Err: err, Body: body,
+		Position: func() uint64 {
+			head, _ := l.store.Head(context.WithoutCancel(ctx)) // 0 when the store was closed meanwhile
+			return head
+		},
+	})
+}
+
+// Query answers the query of that name; see QueryNames and
+// [projections.Models.Query].
 func (l *Ledger) Query(ctx context.Context, name string, body []byte) (any, error) {
+	if answer, known, err := l.refusals.Query(ctx, name, body); known {
+		return answer, err
+	}
 	return l.models.Query(ctx, name, body)
+}
+
+// QueryNames are the names that Query knows, each with a line on what it answers.
+func (l *Ledger) QueryNames() map[string]string {
+	names := projections.QueryNames()
+	maps.Copy(names, refusals.QueryNames())
+	return names
+}
+
+// QueryShapes describes the queries that Query knows, by name.
+func (l *Ledger) QueryShapes() map[string]projections.QueryShape {
+	shapes := projections.QueryShapes()
+	for name, about := range refusals.QueryNames() {
+		asked, answer := refusals.Types(name)
+		shapes[name] = projections.QueryShape{About: about, Asked: asked, Answer: answer}
+	}
+	return shapes
 }
 
 // Models are the read models, for queries with Go types.
 func (l *Ledger) Models() *projections.Models { return l.models }
+
+// Cached is how many aggregates are in memory now.
+func (l *Ledger) Cached() int { return l.engine.Cached() }
 
 // Failed is closed when the event store has stopped for good, because it does not
 // know what a failure left on the disk. Queries go on; every command is refused
@@ -120,6 +185,9 @@ func (l *Ledger) Close() error {
 	var errs []error
 	if l.engine != nil {
 		errs = append(errs, l.engine.Close())
+	}
+	if l.refusals != nil {
+		l.refusals.Close()
 	}
 	if l.models != nil {
 		errs = append(errs, l.models.Close())
