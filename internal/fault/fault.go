@@ -23,6 +23,7 @@ const (
 	Conflict                 // it contradicts what is already recorded
 	Unavailable              // something we need is away; the same request may work later
 	Unauthorized             // who are you
+	Forbidden                // you may not
 )
 
 // kinds holds Medusa's name of each kind and its HTTP status. NATS sends the
@@ -38,6 +39,7 @@ var kinds = [...]struct {
 	Conflict:     {"conflict", 409},
 	Unavailable:  {"unavailable", 503},
 	Unauthorized: {"unauthorized", 401},
+	Forbidden:    {"forbidden", 403},
 }
 
 // String is the kind's name, as Medusa has it: invalid_data, not_found, ….

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/internal/fault"
+	"github.com/stockledger/stockledger/internal/transport"
 )
 
 // defaultPatience is how long a client waits when its context does not say.
@@ -116,10 +117,10 @@ func (c *Client) Close() {
 // had to leave the result out because NATS would not carry it, Result is the
 // object {"result_omitted": "why, and what to do"}.
 func (c *Client) Command(ctx context.Context, name string, env commands.Envelope, body []byte) (commands.Answer, error) {
-	if err := carries(env.Key); err != nil {
+	if err := transport.Carries(env.Key); err != nil {
 		return commands.Answer{}, err
 	}
-	m, err := c.exchange(ctx, &nats.Msg{Subject: c.names.commands() + name, Header: headersOf(env), Data: body})
+	m, err := c.exchange(ctx, &nats.Msg{Subject: c.names.commands() + name, Header: transport.Headers(env), Data: body})
 	if err != nil {
 		return commands.Answer{}, unknownOutcome(err, env.Key)
 	}
@@ -164,12 +165,12 @@ func (c *Client) Submit(ctx context.Context, name string, env commands.Envelope,
 	if env.Key == "" {
 		env.Key = "cmd_" + uuid.Must(uuid.NewV7()).String()
 	}
-	if err := carries(env.Key); err != nil {
+	if err := transport.Carries(env.Key); err != nil {
 		return Receipt{}, err
 	}
 	ctx, cancel := c.within(ctx)
 	defer cancel()
-	ack, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: c.names.submit() + name, Header: headersOf(env), Data: body})
+	ack, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: c.names.submit() + name, Header: transport.Headers(env), Data: body})
 	if err != nil {
 		return Receipt{}, unknownOutcome(c.failed(err, len(body)), env.Key)
 	}

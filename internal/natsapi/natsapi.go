@@ -13,20 +13,21 @@
 package natsapi
 
 import (
-	"context"
 	"fmt"
 	"regexp"
 
-	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/events"
-	"github.com/stockledger/stockledger/internal/fault"
+	"github.com/stockledger/stockledger/internal/transport"
 )
 
 // Ledger is what is carried to; *stockledger.Ledger is one.
-type Ledger interface {
-	Do(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error)
-	Query(ctx context.Context, name string, body []byte) (any, error)
-}
+type Ledger = transport.Ledger
+
+// Event is one event of the feed, and Level the quantities of a level in it.
+type (
+	Event = transport.Event
+	Level = transport.Level
+)
 
 // DefaultPrefix begins every subject unless another is configured.
 const DefaultPrefix = "inventory"
@@ -79,10 +80,3 @@ func (n names) submitStream() string { return n.stream("SUBMIT") }
 func (n names) resultStream() string { return n.stream("RESULT") }
 func (n names) deadStream() string   { return n.stream("DEAD") }
 func (n names) eventStream() string  { return n.stream("EVENTS") }
-
-// tooLarge refuses a body by its size.
-func tooLarge(size int) error {
-	return fault.New(fault.Invalid, "body_too_large",
-		"the body has %d bytes, at most %d are allowed; send several smaller ones", size, MaxBody).
-		With("size", size).With("limit", MaxBody)
-}

@@ -18,18 +18,11 @@ import (
 
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/internal/fault"
+	"github.com/stockledger/stockledger/internal/transport"
 )
 
-const (
-	// defaultInFlight is how many commands, and how many queries, are under way
-	// at once: several times what one group commit takes.
-	defaultInFlight = 1024
-	// inFlightBytes bounds the bodies of those, so that large ones do not take
-	// the memory that many small ones were meant to have.
-	inFlightBytes = 256 << 20
-	// grace is how long closing waits for what is under way.
-	grace = 30 * time.Second
-)
+// grace is how long closing waits for what is under way.
+const grace = 30 * time.Second
 
 // Config is what Serve needs. Conn and Ledger must be set.
 type Config struct {
@@ -59,7 +52,7 @@ type Service struct {
 	unknown []*nats.Subscription
 	tallies map[string]*tally // by subject
 
-	commands, queries *gate
+	commands, queries *transport.Gate
 
 	work   context.Context //nolint:containedctx // the life of the service, which requests share
 	cancel context.CancelFunc
@@ -70,15 +63,15 @@ type Service struct {
 func Serve(ctx context.Context, config Config) (_ *Service, err error) {
 	config.Logger = cmp.Or(config.Logger, slog.Default())
 	config.Version = cmp.Or(config.Version, "0.0.0")
-	config.InFlight = cmp.Or(config.InFlight, defaultInFlight)
+	config.InFlight = cmp.Or(config.InFlight, transport.InFlight)
 	if config.Now == nil {
 		config.Now = time.Now //nolint:forbidigo // the default of what the caller may set
 	}
 	s := &Service{
 		config:   config,
 		tallies:  make(map[string]*tally),
-		commands: newGate(config.InFlight, inFlightBytes),
-		queries:  newGate(config.InFlight, inFlightBytes),
+		commands: transport.NewGate(config.InFlight, transport.InFlightBytes),
+		queries:  transport.NewGate(config.InFlight, transport.InFlightBytes),
 	}
 	s.work, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if s.names, err = prefixed(config.Prefix); err != nil {
@@ -131,14 +124,14 @@ func (s *Service) listen(about map[string]string) error {
 // handler answers one request: with a body, or with an error.
 type handler func(ctx context.Context, name string, headers nats.Header, body []byte) ([]byte, error)
 
-func (s *Service) listenAll(subject string, about map[string]string, g *gate, do handler) error {
+func (s *Service) listenAll(subject string, about map[string]string, g *transport.Gate, do handler) error {
 	for _, name := range slices.Sorted(maps.Keys(about)) {
 		t := s.tallies[subject+name]
 		err := s.micro.AddEndpoint(name, micro.HandlerFunc(func(req micro.Request) { s.accept(req, name, g, t, do) }),
 			micro.WithEndpointSubject(subject+name),
 			micro.WithEndpointMetadata(map[string]string{
 				"description": about[name],
-				"headers":     strings.Join(known, ", "),
+				"headers":     strings.Join(transport.HeaderNames(), ", "),
 			}))
 		if err != nil {
 			return fmt.Errorf("endpoint %s%s: %w", subject, name, err)
@@ -166,20 +159,20 @@ func (s *Service) listenUnknown(subject string, all map[string]string, what stri
 
 // accept starts answering a request. It does not wait: the requests behind this
 // one are for other goroutines.
-func (s *Service) accept(req micro.Request, name string, g *gate, t *tally, do handler) {
+func (s *Service) accept(req micro.Request, name string, g *transport.Gate, t *tally, do handler) {
 	size := len(req.Data())
 	if size > MaxBody {
 		t.refused.Add(1)
-		s.refuse(req.Subject(), req.Reply(), tooLarge(size))
+		s.refuse(req.Subject(), req.Reply(), transport.TooLarge(size, MaxBody))
 		return
 	}
-	if err := g.enter(size); err != nil {
+	if err := g.Enter(size); err != nil {
 		t.refused.Add(1)
 		s.refuse(req.Subject(), req.Reply(), err)
 		return
 	}
 	go func() {
-		defer g.leave(size)
+		defer g.Leave(size)
 		start := s.config.Now()
 		body, err := s.do(do, name, nats.Header(req.Headers()), req.Data())
 		t.add(s.config.Now().Sub(start), err)
@@ -202,23 +195,19 @@ func (s *Service) do(do handler, name string, headers nats.Header, data []byte) 
 }
 
 func (s *Service) command(ctx context.Context, name string, headers nats.Header, body []byte) ([]byte, error) {
-	env, err := envelope(headers)
+	env, err := transport.Envelope(headers)
 	if err != nil {
 		return nil, err
 	}
-	command, err := commands.Decode(name, body)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := s.config.Ledger.Do(ctx, env, command)
+	answer, err := transport.Do(ctx, s.config.Ledger, env, name, body)
 	if err != nil {
 		return nil, err
 	}
 	return fit(answer, s.config.Conn.MaxPayload())
 }
 
-func (s *Service) query(ctx context.Context, name string, _ nats.Header, body []byte) ([]byte, error) {
-	result, err := s.config.Ledger.Query(ctx, name, body)
+func (s *Service) query(ctx context.Context, name string, headers nats.Header, body []byte) ([]byte, error) {
+	result, err := s.config.Ledger.Query(transport.WithTrace(ctx, headers), name, body)
 	if err != nil {
 		return nil, err
 	}
@@ -270,8 +259,8 @@ func (s *Service) close(ctx context.Context) error {
 	errs = append(errs, s.micro.Stop())
 	// Afterwards everything the server has sent us is here.
 	errs = append(errs, flush(ctx, s.config.Conn))
-	for _, g := range []*gate{s.commands, s.queries} {
-		if g.close(ctx) != nil {
+	for _, g := range []*transport.Gate{s.commands, s.queries} {
+		if g.Close(ctx) != nil {
 			errs = append(errs, fmt.Errorf("close: requests were still under way after %s", grace))
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/internal/fault"
+	"github.com/stockledger/stockledger/internal/transport"
 )
 
 const (
@@ -199,11 +200,11 @@ func (s *Submissions) take(m jetstream.Msg) {
 // settle sees one delivery of a submission through. Whatever it does not
 // acknowledge is delivered again.
 func (s *Submissions) settle(sub submission) {
-	env, err := envelope(sub.Headers())
+	env, err := transport.Envelope(sub.Headers())
 	sub.key = cmp.Or(env.Key, sub.Headers().Get(jetstream.MsgIDHeader))
 	if len(sub.key) > maxKey {
 		err = cmp.Or(err, error(fault.New(fault.Invalid, "too_long", "Field 'Idempotency-Key' has %d bytes, at most %d are allowed",
-			len(sub.key), maxKey).With("field", headerKey)))
+			len(sub.key), maxKey).With("field", transport.HeaderKey)))
 		sub.key = ""
 	}
 	sub.key = cmp.Or(sub.key, "submission-"+sub.origin)
@@ -213,8 +214,10 @@ func (s *Submissions) settle(sub submission) {
 		s.ack(sub)
 		return
 	}
-	command, decodeErr := decode(sub.command, sub.Data())
-	if err = cmp.Or(err, decodeErr); err != nil {
+	if err == nil && len(sub.Data()) > MaxBody {
+		err = transport.TooLarge(len(sub.Data()), MaxBody)
+	}
+	if err != nil {
 		s.bury(sub, Refused, err)
 		return
 	}
@@ -222,13 +225,13 @@ func (s *Submissions) settle(sub submission) {
 		s.bury(sub, Unknown, fault.New(fault.Unavailable, "given_up", "the command was tried %d times without an outcome", sub.tries-1))
 		return
 	}
-	answer, err := s.do(env, command)
+	answer, err := s.do(env, sub)
 	switch refused := fault.Of(err); {
 	case err == nil:
 		s.conclude(sub, Outcome{CommandID: sub.key, Status: Committed, Answer: &Answer{Answer: answer}})
 	case refused.Kind == fault.Unavailable, refused.Kind == fault.Internal:
 		s.putOff(sub, err)
-	case refused.Code == "idempotency_key_reused":
+	case refused.Code == "idempotency_key_reused", !sub.isCommand():
 		s.bury(sub, Refused, err)
 	default:
 		public := fault.Public(err)
@@ -236,22 +239,21 @@ func (s *Submissions) settle(sub submission) {
 	}
 }
 
-func decode(name string, body []byte) (commands.Command, error) {
-	if len(body) > MaxBody {
-		return nil, tooLarge(len(body))
-	}
-	return commands.Decode(name, body)
+// isCommand reports whether the submission can be read at all.
+func (sub submission) isCommand() bool {
+	_, err := commands.Decode(sub.command, sub.Data())
+	return err == nil
 }
 
-func (s *Submissions) do(env commands.Envelope, command commands.Command) (_ commands.Answer, err error) {
+func (s *Submissions) do(env commands.Envelope, sub submission) (_ commands.Answer, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%s: panic: %v\n%s", command.Name(), p, debug.Stack())
+			err = fmt.Errorf("%s: panic: %v\n%s", sub.command, p, debug.Stack())
 		}
 	}()
 	ctx, cancel := context.WithTimeout(s.work, s.config.AckWait/2)
 	defer cancel()
-	return s.config.Ledger.Do(ctx, env, command)
+	return transport.Do(ctx, s.config.Ledger, env, sub.command, sub.Data())
 }
 
 // conclude stores the outcome, and then takes the submission off the queue.

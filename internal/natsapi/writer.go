@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/internal/transport"
 )
 
 const (
@@ -62,7 +63,7 @@ func (w *writer) write(ctx context.Context, batch []events.Recorded) (int, error
 
 // message is an event as the feed carries it.
 func (w *writer) message(r events.Recorded) (*nats.Msg, error) {
-	e, err := eventOf(r)
+	e, err := transport.EventOf(r)
 	if err != nil {
 		return nil, err
 	}

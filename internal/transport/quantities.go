@@ -1,4 +1,4 @@
-package natsapi
+package transport
 
 import "github.com/stockledger/stockledger/events"
 
@@ -77,7 +77,8 @@ func quantities(fact events.Fact) (before, after []Level) {
 		return move(at.stock(f.Stocked.Plus(f.Quantity), f.Reserved.Plus(f.Quantity)), at.stock(f.Stocked, f.Reserved))
 	case events.ItemCreated, events.ItemUpdated, events.ItemDeleted, events.ItemRestored, events.LevelUpdated,
 		events.ItemLinked, events.LinkUpdated, events.ItemUnlinked, events.SKUClaimed, events.SKUReleased,
-		events.LocationOpened, events.LocationUpdated, events.LocationClosed, events.CommandAccepted:
+		events.LocationOpened, events.LocationUpdated, events.LocationClosed,
+		events.LocationLinked, events.LocationUnlinked, events.CommandAccepted:
 	}
 	return none, none
 }

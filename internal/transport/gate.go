@@ -1,4 +1,4 @@
-package natsapi
+package transport
 
 import (
 	"context"
@@ -7,9 +7,9 @@ import (
 	"github.com/stockledger/stockledger/internal/fault"
 )
 
-// A gate bounds what is in flight, in requests and in bytes of their bodies. It
+// A Gate bounds what is in flight, in requests and in bytes of their bodies. It
 // never makes anybody wait: who does not fit is sent away.
-type gate struct {
+type Gate struct {
 	requests, bytes int // the most
 
 	mu           sync.Mutex
@@ -18,16 +18,17 @@ type gate struct {
 	empty        chan struct{} // closed once the gate is closed and nobody is inside
 }
 
-func newGate(requests, bytes int) *gate {
-	return &gate{requests: requests, bytes: bytes, empty: make(chan struct{})}
+// NewGate makes a gate for so many requests, and so many bytes.
+func NewGate(requests, bytes int) *Gate {
+	return &Gate{requests: requests, bytes: bytes, empty: make(chan struct{})}
 }
 
 // retryAfter is when who was sent away may come again, in seconds: some groups
 // of commits later.
 const retryAfter = 0.1
 
-// enter takes a place, or returns the refusal.
-func (g *gate) enter(size int) error {
+// Enter takes a place, or returns the refusal.
+func (g *Gate) Enter(size int) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -43,7 +44,8 @@ func (g *gate) enter(size int) error {
 	return nil
 }
 
-func (g *gate) leave(size int) {
+// Leave gives the place of a request of that size back.
+func (g *Gate) Leave(size int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.inside--
@@ -51,8 +53,15 @@ func (g *gate) leave(size int) {
 	g.wake()
 }
 
-// close lets nobody in any more, and waits until all have left or ctx ends.
-func (g *gate) close(ctx context.Context) error {
+// Inside is how many requests are in flight.
+func (g *Gate) Inside() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.inside
+}
+
+// Close lets nobody in any more, and waits until all have left or ctx ends.
+func (g *Gate) Close(ctx context.Context) error {
 	g.mu.Lock()
 	if !g.closed {
 		g.closed = true
@@ -67,7 +76,7 @@ func (g *gate) close(ctx context.Context) error {
 	}
 }
 
-func (g *gate) wake() {
+func (g *Gate) wake() {
 	if g.closed && g.inside == 0 {
 		close(g.empty)
 	}

@@ -1,4 +1,4 @@
-package natsapi
+package transport
 
 import (
 	"cmp"
@@ -9,15 +9,15 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/internal/fault"
 )
 
-// The headers of a command. Their case does not matter on the way in.
+// HeaderKey is the header of the idempotency key.
+const HeaderKey = "Idempotency-Key"
+
+// The other headers of a command. Their case does not matter on the way in.
 const (
-	headerKey         = "Idempotency-Key"
 	headerActor       = "Ledger-Actor"
 	headerReason      = "Ledger-Reason"
 	headerReference   = "Ledger-Reference"
@@ -28,13 +28,13 @@ const (
 	headerTrace       = "traceparent"
 )
 
-// envelope reads the headers of a command. It refuses a Ledger- header it does
+// Envelope reads the headers of a command. It refuses a Ledger- header it does
 // not know: a misspelt Ledger-Dry-Run must not carry the command out. With an
 // error it still has the key, if there is one beyond doubt.
-func envelope(headers map[string][]string) (env commands.Envelope, err error) {
+func Envelope(headers map[string][]string) (env commands.Envelope, err error) {
 	given, err := texts(headers)
 	env = commands.Envelope{
-		Key: given[headerKey], Actor: given[headerActor], Reason: given[headerReason], Reference: given[headerReference],
+		Key: given[HeaderKey], Actor: given[headerActor], Reason: given[headerReason], Reference: given[headerReference],
 		Correlation: given[headerCorrelation], Causation: given[headerCausation], Trace: given[headerTrace],
 	}
 	if err != nil {
@@ -61,9 +61,9 @@ func texts(headers map[string][]string) (given map[string]string, err error) {
 		values, as := headers[name], canonical(name)
 		_, again := given[as]
 		switch {
-		case !slices.Contains(known, as):
+		case !slices.Contains(headerNames, as):
 			if strings.HasPrefix(strings.ToLower(name), "ledger-") {
-				err = cmp.Or(err, badHeader(name, "the header %s is not known; a command has %s", name, strings.Join(known, ", ")))
+				err = cmp.Or(err, badHeader(name, "the header %s is not known; a command has %s", name, strings.Join(headerNames, ", ")))
 			}
 		case again:
 			given[as] = ""
@@ -71,7 +71,7 @@ func texts(headers map[string][]string) (given map[string]string, err error) {
 		case len(values) != 1:
 			given[as] = ""
 			err = cmp.Or(err, badHeader(name, "the header %s has %d values, send one", name, len(values)))
-		case as == headerKey && values[0] == "":
+		case as == HeaderKey && values[0] == "":
 			err = cmp.Or(err, badHeader(name, "the header %s is empty; send a key, or leave the header out", name))
 		default:
 			given[as] = values[0]
@@ -84,14 +84,18 @@ func badHeader(name, message string, args ...any) error {
 	return fault.New(fault.Invalid, "invalid_header", message, args...).With("field", name).With("header", name)
 }
 
-var known = []string{
-	headerKey, headerActor, headerReason, headerReference, headerEffective,
+// headerNames are all of them.
+var headerNames = []string{
+	HeaderKey, headerActor, headerReason, headerReference, headerEffective,
 	headerCorrelation, headerCausation, headerDryRun, headerTrace,
 }
 
+// HeaderNames are the headers of a command, as they are written.
+func HeaderNames() []string { return slices.Clone(headerNames) }
+
 // canonical is the header as we write it, or name itself.
 func canonical(name string) string {
-	for _, k := range known {
+	for _, k := range headerNames {
 		if len(k) == len(name) && strings.EqualFold(k, name) {
 			return k
 		}
@@ -99,21 +103,21 @@ func canonical(name string) string {
 	return name
 }
 
-// carries refuses a key that would be another one on the other side. The engine
+// Carries refuses a key that would be another one on the other side. The engine
 // refuses the same.
-func carries(key string) error {
+func Carries(key string) error {
 	if key == strings.TrimSpace(key) && !strings.ContainsFunc(key, unicode.IsControl) {
 		return nil
 	}
 	return fault.New(fault.Invalid, "invalid_key",
-		"the idempotency key %q begins or ends with a space, or has a control character, which NATS would change", key).With("field", headerKey)
+		"the idempotency key %q begins or ends with a space, or has a control character, which transports would change", key).With("field", HeaderKey)
 }
 
-// headersOf writes an envelope as headers.
-func headersOf(env commands.Envelope) nats.Header {
-	h := make(nats.Header)
+// Headers writes an envelope as headers.
+func Headers(env commands.Envelope) map[string][]string {
+	h := make(map[string][]string)
 	for _, f := range []struct{ name, value string }{
-		{headerKey, env.Key},
+		{HeaderKey, env.Key},
 		{headerActor, env.Actor},
 		{headerReason, env.Reason},
 		{headerReference, env.Reference},
@@ -122,14 +126,14 @@ func headersOf(env commands.Envelope) nats.Header {
 		{headerTrace, env.Trace},
 	} {
 		if f.value != "" {
-			h.Set(f.name, f.value)
+			h[f.name] = []string{f.value}
 		}
 	}
 	if !env.Effective.IsZero() {
-		h.Set(headerEffective, env.Effective.Format(time.RFC3339Nano))
+		h[headerEffective] = []string{env.Effective.Format(time.RFC3339Nano)}
 	}
 	if env.DryRun {
-		h.Set(headerDryRun, "true")
+		h[headerDryRun] = []string{"true"}
 	}
 	return h
 }

@@ -1,4 +1,4 @@
-package natsapi
+package transport
 
 import (
 	"encoding/json"
@@ -42,8 +42,8 @@ type Event struct {
 	Prev      events.Hash `json:"prev_hash"`
 }
 
-// eventOf is what the feed says of a recorded event.
-func eventOf(r events.Recorded) (Event, error) {
+// EventOf is what the feed says of a recorded event.
+func EventOf(r events.Recorded) (Event, error) {
 	meta, err := r.Metadata()
 	if err != nil {
 		return Event{}, fmt.Errorf("position %d: %w", r.Position, err)
