@@ -1,0 +1,54 @@
+package httpapi
+
+import (
+	"github.com/stockledger/stockledger/commands"
+	"github.com/stockledger/stockledger/projections"
+)
+
+// lines is the body of a command of many lines: an object that holds them under
+// a name, an array of them, or one line by itself.
+type lines struct{ whole, line any }
+
+// A question is the body of a query: its parameters, and "after".
+type question struct {
+	of        any
+	selectors bool // any other name is a selector
+}
+
+func parametersOf(q projections.QueryShape) question { return question{q.Asked, q.Selectors} }
+
+// bodies are the types of what commands are made of, by their names.
+func bodies() map[string]any {
+	all := make(map[string]any)
+	for _, c := range []commands.Command{
+		commands.DeleteInventoryItems{},
+		commands.RestoreInventoryItems{},
+		commands.DeleteInventoryLevels{},
+		commands.BatchInventoryItemLevels{},
+		commands.BulkCreateDeleteLevels{},
+		commands.DeleteLevelsByLocation{},
+		commands.DeleteReservations{},
+		commands.DeleteReservationsByLineItem{},
+		commands.DeleteReservationsByLocation{},
+		commands.RestoreReservations{},
+		commands.DeleteStockLocations{},
+	} {
+		all[c.Name()] = c
+	}
+	of := func(line any, whole commands.Command) { all[whole.Name()] = lines{whole, line} }
+	of(commands.NewItem{}, commands.CreateInventoryItems{})
+	of(commands.ItemUpdate{}, commands.UpdateInventoryItems{})
+	of(commands.NewLevel{}, commands.CreateInventoryLevels{})
+	of(commands.LevelUpdate{}, commands.UpdateInventoryLevels{})
+	of(commands.Adjustment{}, commands.AdjustInventoryLevels{})
+	of(commands.NewReservation{}, commands.CreateReservations{})
+	of(commands.ReservationUpdate{}, commands.UpdateReservations{})
+	of(commands.Fulfilment{}, commands.FulfillReservations{})
+	of(commands.NewLink{}, commands.AttachInventoryItems{})
+	of(commands.LinkUpdate{}, commands.UpdateInventoryLinks{})
+	of(commands.LinkName{}, commands.DetachInventoryItems{})
+	of(commands.NewLocation{}, commands.CreateStockLocations{})
+	of(commands.LocationUpdate{}, commands.UpdateStockLocations{})
+	of(commands.LocationLinksUpdate{}, commands.UpdateStockLocationLinks{})
+	return all
+}
