@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/stockledger/stockledger/commands"
+	"github.com/stockledger/stockledger/internal/httpapi"
 	"github.com/stockledger/stockledger/internal/natsapi"
 )
 
@@ -20,13 +21,24 @@ type ledger interface {
 
 // reach is how to reach a ledger.
 type reach struct {
-	Server  string        `setting:"STOCKLEDGER_SERVER" default:"nats://127.0.0.1:4222" placeholder:"URL" help:"Where the ledger answers."`
-	Prefix  string        `setting:"STOCKLEDGER_PREFIX" default:"inventory" help:"Prefix of the ledger's subjects."`
+	Server  string        `setting:"STOCKLEDGER_SERVER" default:"nats://127.0.0.1:4222" placeholder:"URL" help:"Where the ledger answers: nats://HOST:PORT, http://HOST:PORT or https://HOST."`
+	Token   string        `setting:"STOCKLEDGER_TOKEN" placeholder:"TOKEN" help:"Bearer token for HTTP, unless the URL has one: http://TOKEN@HOST:PORT. Others can see the command line; the variable is better."`
+	Prefix  string        `setting:"STOCKLEDGER_PREFIX" default:"inventory" help:"Prefix of the ledger's subjects on NATS."`
 	Timeout time.Duration `default:"10s" help:"How long to wait for an answer."`
 }
 
+// A client is a connection to a ledger. A request on it waits for --timeout at
+// most.
+type client interface {
+	ledger
+	Close()
+}
+
 // dial connects to the ledger. The caller closes the connection.
-func (r reach) dial() (*natsapi.Client, error) {
+func (r reach) dial() (client, error) {
+	if httpapi.IsURL(r.Server) {
+		return httpapi.Dial(r.Server, r.Token, httpapi.WithPatience(r.Timeout))
+	}
 	return natsapi.Dial(r.Server, natsapi.WithPrefix(r.Prefix), natsapi.WithPatience(r.Timeout), natsapi.WithNATS(
 		nats.Timeout(min(r.Timeout, 5*time.Second)), nats.ReconnectWait(250*time.Millisecond),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))) // requests tell what became of them

@@ -26,7 +26,7 @@ type sendCommand struct {
 	Actor          string `help:"Who asks."`
 	Reason         string `help:"Why."`
 	Reference      string `placeholder:"URI" help:"The document it rests on."`
-	EffectiveAt    string `placeholder:"TIME" help:"When it happened, if that was before now: 2006-01-02T15:04:05Z or 2006-01-02."`
+	EffectiveAt    string `placeholder:"TIME" help:"When it happened, if that was before now: 2006-01-02T15:04:05Z, 2006-01-02, yesterday 17:30, 2h ago; what has no zone is in that of this machine."`
 	CorrelationID  string `placeholder:"ID" help:"The business process it belongs to."`
 	DryRun         bool   `help:"Only say what would happen: same answer, same refusal, nothing recorded."`
 	Submit         bool   `help:"Store it in the durable queue, and do not wait until it is carried out."`
@@ -68,8 +68,6 @@ func (c *sendCommand) Run(ctx context.Context, s streams, config *settings) erro
 		return err
 	}
 	defer l.Close()
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
 	if c.Submit {
 		return c.submit(ctx, l, env, body, s.out, config)
 	}
@@ -77,7 +75,7 @@ func (c *sendCommand) Run(ctx context.Context, s streams, config *settings) erro
 	if err != nil {
 		return err
 	}
-	return c.show(s.out, answer)
+	return c.show(s.out, answer, env.Effective)
 }
 
 func (c *sendCommand) check() error {
@@ -100,9 +98,12 @@ func (c *sendCommand) envelope() (commands.Envelope, error) {
 	if c.IdempotencyKey == "" && !c.DryRun {
 		c.IdempotencyKey = "cli_" + uuid.Must(uuid.NewV7()).String()
 	}
-	effective, err := parseTime(c.EffectiveAt)
-	if err != nil {
-		return commands.Envelope{}, fmt.Errorf("--effective-at: %w", err)
+	var effective time.Time
+	if c.EffectiveAt != "" {
+		var err error
+		if effective, err = here().parse(c.EffectiveAt); err != nil {
+			return commands.Envelope{}, fmt.Errorf("--effective-at: %w", err)
+		}
 	}
 	return commands.Envelope{
 		Key: c.IdempotencyKey, Actor: c.Actor, Reason: c.Reason, Reference: c.Reference,
@@ -110,18 +111,13 @@ func (c *sendCommand) envelope() (commands.Envelope, error) {
 	}, nil
 }
 
-// parseTime reads a time or a date, which is its first moment in UTC. No text is
-// the zero time.
+// parseTime reads a time in a file, which says the same on every machine: what has
+// no zone is in UTC. No text is the zero time.
 func parseTime(text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02"} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t.UTC(), nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("%q is not a time; write 2006-01-02T15:04:05Z or 2006-01-02", text)
+	return calendar{zone: time.UTC}.absolute(text)
 }
 
 // maxBody is more than the largest message a NATS server takes by default.
@@ -143,8 +139,14 @@ func bodyFrom(argument string, in io.Reader) ([]byte, error) {
 }
 
 // submit stores the command in the queue.
-func (c *sendCommand) submit(ctx context.Context, l *natsapi.Client, env commands.Envelope, body []byte, w io.Writer, config *settings) error {
-	receipt, err := l.Submit(ctx, c.Name, env, body)
+func (c *sendCommand) submit(ctx context.Context, l client, env commands.Envelope, body []byte, w io.Writer, config *settings) error {
+	queue, ok := l.(interface {
+		Submit(ctx context.Context, name string, env commands.Envelope, body []byte) (natsapi.Receipt, error)
+	})
+	if !ok {
+		return errors.New("--submit: the queue is on NATS; give its address with --server nats://HOST:PORT")
+	}
+	receipt, err := queue.Submit(ctx, c.Name, env, body)
 	if err != nil {
 		return err
 	}
@@ -165,7 +167,7 @@ func (c *sendCommand) submit(ctx context.Context, l *natsapi.Client, env command
 }
 
 // show prints an answer: what became of the command, then the rows it changed.
-func (c *sendCommand) show(w io.Writer, answer commands.Answer) error {
+func (c *sendCommand) show(w io.Writer, answer commands.Answer, effective time.Time) error {
 	if c.JSON {
 		document, err := json.Marshal(answer)
 		if err != nil {
@@ -182,6 +184,9 @@ func (c *sendCommand) show(w io.Writer, answer commands.Answer) error {
 		fmt.Fprintf(w, "accepted: there was nothing to change (key %s)\n", answer.CommandID)
 	default:
 		fmt.Fprintf(w, "accepted at position %d (key %s)\n", answer.Position, answer.CommandID)
+	}
+	if !effective.IsZero() && !answer.Replayed {
+		fmt.Fprintf(w, "it counts from %s on the effective clock\n", rfc3339(effective))
 	}
 	return showResult(w, shapeOf(c.Name), answer.Result)
 }
@@ -258,6 +263,7 @@ var described = map[string]string{
 	"detach-inventory-items":           "take items off variants",
 	"create-stock-locations":           "open stock locations",
 	"update-stock-locations":           "change stock locations",
+	"update-stock-location-links":      "link locations to sales channels, fulfillment providers and sets",
 	"delete-stock-locations":           "close stock locations",
 }
 

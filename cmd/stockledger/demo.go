@@ -13,12 +13,14 @@ import (
 
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/internal/fault"
+	"github.com/stockledger/stockledger/internal/httpapi"
 	"github.com/stockledger/stockledger/internal/natsapi"
 )
 
 type demo struct {
 	Data       string `placeholder:"DIR" help:"The data directory; a temporary one when left out. It is kept either way."`
 	NATSListen string `name:"nats-listen" placeholder:"HOST:PORT" help:"Where the NATS server listens; 127.0.0.1:4222 when left out, or a free port when that is taken."`
+	HTTP       string `name:"http" placeholder:"HOST:PORT" help:"Where HTTP is served; 127.0.0.1:8080 when left out, or a free port when that is taken; off is not at all."`
 	ReadyFile  string `placeholder:"FILE" help:"Write where the ledger is into this file, in JSON, after the tour."`
 }
 
@@ -37,6 +39,10 @@ func (c *demo) Run(ctx context.Context, s streams, config *settings) (err error)
 	if err := (natsapi.ServerConfig{Listen: c.NATSListen}).Check(); err != nil {
 		return err
 	}
+	http := (&serve{HTTP: cmp.Or(c.HTTP, httpapi.DefaultListen)}).http()
+	if err := (httpapi.Config{Listen: http}).Check(); err != nil {
+		return err
+	}
 	if err := unannounce(c.ReadyFile); err != nil {
 		return err
 	}
@@ -44,7 +50,7 @@ func (c *demo) Run(ctx context.Context, s streams, config *settings) (err error)
 	if err != nil {
 		return err
 	}
-	h, err := c.open(ctx, dir, s)
+	h, err := c.open(ctx, dir, http, s)
 	if err != nil {
 		return whileStarting(ctx, err)
 	}
@@ -75,9 +81,10 @@ func (c *demo) dir() (string, error) {
 }
 
 // open opens the ledger, on a free port if the usual one is taken.
-func (c *demo) open(ctx context.Context, dir string, s streams) (*host, error) {
+func (c *demo) open(ctx context.Context, dir, http string, s streams) (*host, error) {
 	config := hostConfig{
-		dir: dir, listen: cmp.Or(c.NATSListen, natsapi.DefaultListen), logger: newLogger(s.err, "text"),
+		dir: dir, listen: cmp.Or(c.NATSListen, natsapi.DefaultListen),
+		http: http, anyPort: c.HTTP == "", logger: newLogger(s.err, "text"),
 	}
 	h, err := openHost(ctx, config)
 	if c.NATSListen == "" && errors.Is(err, syscall.EADDRINUSE) {
@@ -142,6 +149,9 @@ func (t *tour) seed(ctx context.Context) error {
 	fmt.Fprintf(t.w, "A shop with %d items at %d locations; %d days of business took %d commands and %.1f s.\n",
 		len(shopProducts)*len(shopColours), len(shopLocations), shopDays, len(steps), time.Since(start).Seconds())
 	fmt.Fprintf(t.w, "  data  %s\n  nats  %s\n", t.host.dir, t.host.url)
+	if url := t.host.httpURL(); url != "" {
+		fmt.Fprintf(t.w, "  http  %s\n", url)
+	}
 	return nil
 }
 
@@ -216,7 +226,7 @@ func (t *tour) explain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.show(t.w, false, false, 12)
+	a.show(t.w, view{newest: 12})
 	return a.verdict()
 }
 
@@ -225,7 +235,7 @@ func (t *tour) account(ctx context.Context) (a account, err error) {
 	if err := t.host.ledger.Models().WaitFor(ctx, t.at); err != nil {
 		return a, err
 	}
-	return readAccount(ctx, t.ledger, tourItem, tourShop)
+	return readAccount(ctx, t.ledger, object{"inventory_item_id": tourItem, "location_id": tourShop})
 }
 
 // leave says what to try next.
@@ -233,8 +243,10 @@ func (t *tour) leave() {
 	t.title("The ledger stays up until ^C. In another terminal, try:")
 	sale := fmt.Sprintf(`{"inventory_item_id":"%s","location_id":"%s","adjustment":-1}`, tourItem, tourShop)
 	t.try("cmd", "adjust-inventory-levels", sale, "--reason", "sale", "--actor", "you")
-	t.try("get", "levels", "--where", "inventory_item_id="+tourItem)
+	t.try("get", "levels", "inventory_item_id="+tourItem)
 	t.try("history", tourItem, tourShop)
+	t.try("explain", tourItem, tourShop)
+	t.try("as-of", tourItem, "--at", "3 days ago", "--clock", "effective")
 	t.try("status")
 	fmt.Fprintf(t.w, "  %s\n", shellLine("nats", "--server", t.host.url, "req", "inventory.cmd.adjust-inventory-levels", sale))
 }

@@ -3,11 +3,16 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/alecthomas/kong"
+
+	"github.com/stockledger/stockledger/internal/fault"
 	"github.com/stockledger/stockledger/projections"
 )
 
@@ -16,32 +21,75 @@ type get struct {
 	Levels       listLevels       `cmd:"" help:"Levels: what is stocked, reserved and available of an item at a location."`
 	Reservations listReservations `cmd:"" help:"Reservations, by id."`
 	Links        listLinks        `cmd:"" help:"What variants are made of, by variant."`
+	Variants     variants         `cmd:"" help:"How many of a variant can be had, from what its items have available."`
 	Locations    listLocations    `cmd:"" help:"Stock locations, by id."`
 	Commands     listCarriedOut   `cmd:"" help:"Commands that were carried out, by idempotency key."`
+	Refusals     refusals         `cmd:"" help:"Commands that were refused: who, what, when, why."`
 	Query        askQuery         `cmd:"" help:"Any query, by its name, answered in JSON."`
 	reach
 }
 
 // Help implements kong.HelpProvider.
 func (get) Help() string {
-	return `Examples:
+	return `Filters are arguments:
 
-    stockledger get levels --where inventory_item_id=mug
+    sku=MUG-1                               equal; text is compared letter by letter
+    inventory_item_id=mug,cup               one of
+    sku=null                                without a value
+    'available_quantity<5'                  also <= > >= !=; quote them, or the shell takes them for its own
+    title~mug                               contains, in capitals or not
+    'created_at>=yesterday'                 times as in stockledger as-of --help
+    location_levels.location_id=paris       of the levels of an item
+    sku:='{"$in":["a","b"]}'                any condition of the query, in JSON
+
+Examples:
+
+    stockledger get levels location_id=paris 'available_quantity<5' --order available_quantity
     stockledger get items mug cup --json
-    stockledger get commands --where actor=ann --take 10
+    stockledger get items --q mug --fields id,sku,available_quantity
+    stockledger get reservations --all --json > reservations.jsonl
+    stockledger get levels inventory_item_id=mug --watch
+    stockledger get commands actor=ann --order -position --take 10
+    stockledger get refusals code=insufficient_stock --since yesterday
     stockledger get query confirm-inventory '{"inventory_item_id":"mug","location_ids":["paris"],"quantity":3}'`
 }
 
 // listing are the flags of every list.
 type listing struct {
-	IDs     []string `arg:"" optional:"" name:"id" help:"Only those."`
-	Where   []string `sep:"none" placeholder:"NAME=VALUE" help:"Only rows with that value; several for one name: one of them. NAME:=JSON for true, false, null and numbers."`
-	Skip    int      `help:"Pass over the first rows."`
-	Take    int      `default:"50" help:"How many rows at most, up to 1000."`
-	Deleted bool     `help:"Deleted rows too."`
-	After   uint64   `placeholder:"POSITION" help:"Wait until the answer contains that position."`
-	JSON    bool     `help:"Answer in JSON."`
+	Filters     []string `arg:"" optional:"" name:"filter" help:"Ids, or filters such as sku=MUG-1 or 'available_quantity<5'."`
+	Where       []string `sep:"none" placeholder:"FILTER" help:"A filter whose value is taken as it is, also with commas."`
+	Q           string   `name:"q" placeholder:"TEXT" help:"Only rows that have the text in one of the fields that people read."`
+	Order       ordering `placeholder:"FIELD" help:"Sort by a field; -FIELD for the largest first. Repeat it for more."`
+	Fields      []string `placeholder:"FIELD" help:"Only those fields, with commas between."`
+	Relations   []string `placeholder:"NAME" help:"With the rows that belong to each, such as location_levels; shown by --json."`
+	WithDeleted bool     `aliases:"deleted" help:"Deleted rows too."`
+	Take        int      `default:"50" help:"How many rows at most, up to 1000."`
+	Skip        int      `help:"Pass over the first rows."`
+	Cursor      string   `help:"Go on after a page: what it has under next."`
+	All         bool     `help:"All rows, however many; with --json each on a line."`
+	After       uint64   `placeholder:"POSITION" help:"Wait until the answer contains that position."`
+	JSON        bool     `help:"Answer in JSON."`
+	watching
 }
+
+// An ordering is fields to sort by, each of which may have a sign that would look
+// like a flag to kong.
+type ordering []string
+
+// Decode implements kong.MapperValue.
+func (o *ordering) Decode(ctx *kong.DecodeContext) error {
+	token := ctx.Scan.Pop()
+	text := token.String()
+	if token.Type == kong.EOLToken || text == "" || strings.HasPrefix(text, "--") {
+		return errors.New("by which field?")
+	}
+	*o = append(*o, strings.Split(text, ",")...)
+	return nil
+}
+
+// A list is what can be listed: how it is called, the query, and the field that
+// arguments without an operator are compared with.
+type list struct{ shape, query, id string }
 
 type (
 	listItems        struct{ listing }
@@ -54,133 +102,256 @@ type (
 
 // Run lists items.
 func (l *listItems) Run(ctx context.Context, s streams, at *get) error {
-	return l.list(ctx, s, at.reach, "items", "list-inventory-items", "id")
+	return l.run(ctx, s, at.reach, list{"items", "list-inventory-items", "id"})
 }
 
 // Run lists levels.
 func (l *listLevels) Run(ctx context.Context, s streams, at *get) error {
-	return l.list(ctx, s, at.reach, "levels", "list-inventory-levels", "id")
+	return l.run(ctx, s, at.reach, list{"levels", "list-inventory-levels", "id"})
 }
 
 // Run lists reservations.
 func (l *listReservations) Run(ctx context.Context, s streams, at *get) error {
-	return l.list(ctx, s, at.reach, "reservations", "list-reservation-items", "id")
+	return l.run(ctx, s, at.reach, list{"reservations", "list-reservation-items", "id"})
 }
 
 // Run lists links.
 func (l *listLinks) Run(ctx context.Context, s streams, at *get) error {
-	return l.list(ctx, s, at.reach, "links", "list-inventory-links", "variant_id")
+	return l.run(ctx, s, at.reach, list{"links", "list-inventory-links", "variant_id"})
 }
 
 // Run lists locations.
 func (l *listLocations) Run(ctx context.Context, s streams, at *get) error {
-	return l.list(ctx, s, at.reach, "locations", "list-stock-locations", "id")
+	return l.run(ctx, s, at.reach, list{"locations", "list-stock-locations", "id"})
 }
 
 // Run lists commands.
 func (l *listCarriedOut) Run(ctx context.Context, s streams, at *get) error {
-	return l.list(ctx, s, at.reach, "commands", "list-commands", "command_id")
+	return l.run(ctx, s, at.reach, list{"commands", "list-commands", "command_id"})
 }
 
 // A page is one page of a list.
 type page struct {
-	Rows  []row  `json:"rows"`
-	Count uint64 `json:"count"`
+	Rows  []row   `json:"rows"`
+	Count *uint64 `json:"count"` // of all pages; nil when the list is not counted
+	Next  *string `json:"next"`  // the cursor of the page that follows
 }
 
-// list asks for the rows and prints them.
-func (l *listing) list(ctx context.Context, s streams, at reach, shape, query, id string) error {
-	params, err := l.params(id)
+// total is how many rows all pages have, if they were counted.
+func (p page) total() uint64 {
+	if p.Count == nil {
+		return 0
+	}
+	return *p.Count
+}
+
+// run asks for the rows and prints them.
+func (l *listing) run(ctx context.Context, s streams, at reach, of list, more ...func(object) error) error {
+	params, err := l.params(of.id)
 	if err != nil {
 		return err
+	}
+	for _, add := range more {
+		if err := add(params); err != nil {
+			return err
+		}
 	}
 	conn, err := at.dial()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, at.Timeout)
-	defer cancel()
-	document, err := ask[json.RawMessage](ctx, conn, query, params)
+	if l.All {
+		err = l.walk(ctx, s, conn, of, params)
+	} else {
+		err = l.Watch.show(ctx, s, conn, l.After, nil, func(ctx context.Context, w io.Writer, after uint64) error {
+			return l.onePage(ctx, w, conn, of, params, after)
+		})
+	}
+	return hintFields(ctx, s.err, conn, of, l.JSON, err)
+}
+
+// onePage prints a page of the list.
+func (l *listing) onePage(ctx context.Context, w io.Writer, conn ledger, of list, params object, after uint64) error {
+	if after > 0 {
+		params["after"] = after
+	}
+	document, err := ask[json.RawMessage](ctx, conn, of.query, params)
 	if err != nil {
 		return err
 	}
 	if l.JSON {
-		return printJSON(s.out, document)
+		return l.Watch.printJSON(w, document)
 	}
 	var p page
 	if err := json.Unmarshal(document, &p); err != nil {
-		return fmt.Errorf("answer to %s: %w", query, err)
+		return fmt.Errorf("answer to %s: %w", of.query, err)
 	}
 	if len(p.Rows) > 0 {
-		printTable(s.out, shapes[shape], p.Rows)
+		printTable(w, l.columns(of, p.Rows), p.Rows)
 	}
-	fmt.Fprintln(s.out, p.shown(shape, l.Skip))
+	fmt.Fprintln(w, p.shown(of.shape, l.Skip, l.Cursor != ""))
 	return nil
 }
 
-// shown says which part of the list this is.
-func (p page) shown(shape string, skip int) string {
-	switch n := len(p.Rows); {
-	case p.Count == 0:
-		return "no " + shape
-	case n == 0:
-		return fmt.Sprintf("none of %d %s", p.Count, shape)
-	case uint64(n) == p.Count:
-		return several(n, strings.TrimSuffix(shape, "s"))
-	default:
-		return fmt.Sprintf("%d to %d of %d %s", skip+1, skip+n, p.Count, shape)
+func (l *listing) columns(of list, rows []row) []column {
+	if len(l.Fields) > 0 {
+		return named(l.Fields, rows)
 	}
+	return shapes[of.shape]
 }
 
-// params is what the list is asked with.
-func (l *listing) params(id string) (map[string]any, error) {
-	params := map[string]any{"skip": l.Skip, "take": l.Take}
-	if l.Deleted {
-		params["with_deleted"] = true
+// shown says which part of the list this is, and how to get more of it.
+func (p page) shown(shape string, skip int, continued bool) string {
+	n, thing := len(p.Rows), strings.TrimSuffix(shape, "s")
+	switch {
+	case p.Count == nil && p.Next == nil:
+		return several(n, thing)
+	case p.Count == nil:
+		return fmt.Sprintf("%s, and there are more; --all shows them", several(n, thing))
+	case *p.Count == 0:
+		return "no " + shape
+	case n == 0:
+		return fmt.Sprintf("none of %d %s", *p.Count, shape)
+	case uint64(n) == *p.Count:
+		return several(n, thing)
+	}
+	part := fmt.Sprintf("%d to %d of %d %s", skip+1, skip+n, *p.Count, shape)
+	if continued {
+		part = fmt.Sprintf("%d of %d %s", n, *p.Count, shape)
+	}
+	if p.Next == nil {
+		return part
+	}
+	return fmt.Sprintf("%s; --skip %d has the next, --all all of them", part, skip+n)
+}
+
+// pageSize is how many rows are asked for at a time when all are wanted.
+const pageSize = 1000
+
+// walk prints all rows as they come.
+func (l *listing) walk(ctx context.Context, s streams, conn ledger, of list, params object) error {
+	if l.Watch.given {
+		return errors.New("--all and --watch: give one of the two")
 	}
 	if l.After > 0 {
 		params["after"] = l.After
 	}
-	filters, err := parseWhere(l.Where)
+	params["take"] = pageSize
+	var t *table
+	p := progressBeside(s)
+	defer p.end()
+	printed := 0
+	for first := true; ; first = false {
+		document, err := ask[json.RawMessage](ctx, conn, of.query, params)
+		if err != nil {
+			return err
+		}
+		var part page
+		if err := json.Unmarshal(document, &part); err != nil {
+			return fmt.Errorf("answer to %s: %w", of.query, err)
+		}
+		if first {
+			total := -1
+			if part.Count != nil {
+				total = int(part.total()) //nolint:gosec // G115: rows of one file
+			}
+			p.begin(of.shape, total)
+			t = &table{w: s.out, columns: l.columns(of, part.Rows)}
+		}
+		if l.JSON {
+			err = printRows(s.out, document, "rows")
+		} else if len(part.Rows) > 0 {
+			t.print(part.Rows)
+		}
+		if err != nil {
+			return err
+		}
+		printed += len(part.Rows)
+		p.add(len(part.Rows))
+		if part.Next == nil {
+			break
+		}
+		delete(params, "skip")
+		if part.Count != nil {
+			params["count"] = false // once is enough
+		}
+		params["cursor"] = *part.Next
+	}
+	if !l.JSON {
+		fmt.Fprintln(s.out, several(printed, strings.TrimSuffix(of.shape, "s")))
+	}
+	return nil
+}
+
+// params is what the list is asked with.
+func (l *listing) params(id string) (object, error) {
+	params := object{"take": l.Take}
+	for _, given := range []struct {
+		name  string
+		value any
+		found bool
+	}{
+		{"skip", l.Skip, l.Skip != 0},
+		{"with_deleted", true, l.WithDeleted},
+		{"q", l.Q, l.Q != ""},
+		{"order", []string(l.Order), len(l.Order) > 0},
+		{"fields", l.Fields, len(l.Fields) > 0},
+		{"relations", l.Relations, len(l.Relations) > 0},
+		{"cursor", l.Cursor, l.Cursor != ""},
+	} {
+		if given.found {
+			params[given.name] = given.value
+		}
+	}
+	f, err := l.filters(id)
 	if err != nil {
 		return nil, err
 	}
-	if len(l.IDs) > 0 {
-		if _, twice := filters[id]; twice {
-			return nil, fmt.Errorf("rows are chosen by %s twice, as arguments and with --where", id)
-		}
-		filters[id] = l.IDs
-	}
-	for name, value := range filters {
-		if _, taken := params[name]; taken || name == "after" || name == "with_deleted" {
-			return nil, fmt.Errorf("--where %s=: there is a flag for that", name)
-		}
-		params[name] = value
-	}
-	return params, nil
+	return params, f.into(params)
 }
 
-// parseWhere reads conditions: name=text, several of which mean one of the texts,
-// and name:=JSON. Text stays text, so that the SKU 71053 is not a number.
-func parseWhere(conditions []string) (map[string]any, error) {
-	filters := make(map[string]any)
-	for _, c := range conditions {
-		name, value, found := strings.Cut(c, "=")
-		if !found || name == "" || name == ":" {
-			return nil, fmt.Errorf("--where %s: write it NAME=VALUE", c)
+// filters are the conditions on the rows. Arguments without an operator are ids.
+func (l *listing) filters(id string) (f filters, err error) {
+	var ids []any
+	for _, argument := range l.Filters {
+		if !isFilter(argument) {
+			ids = append(ids, argument)
+		} else if err := f.add(argument, false); err != nil {
+			return f, err
 		}
-		if name, isJSON := strings.CutSuffix(name, ":"); isJSON {
-			if !json.Valid([]byte(value)) {
-				return nil, fmt.Errorf("--where %s: %s is not JSON", c, value)
-			}
-			filters[name] = json.RawMessage(value)
-			continue
-		}
-		values, _ := filters[name].([]string)
-		filters[name] = append(values, value)
 	}
-	return filters, nil
+	for _, text := range l.Where {
+		if err := f.add(text, true); err != nil {
+			return f, fmt.Errorf("--where %w", err)
+		}
+	}
+	if len(ids) == 0 {
+		return f, nil
+	}
+	if _, twice := f.fields[id]; twice {
+		return f, fmt.Errorf("rows are chosen by %s twice, as arguments and by a filter", id)
+	}
+	f.of(id).equal = ids
+	return f, nil
+}
+
+// hintFields lists the fields that rows have, when the ledger did not know one.
+func hintFields(ctx context.Context, w io.Writer, conn ledger, of list, asJSON bool, err error) error {
+	refusal, ok := errors.AsType[*fault.Error](err)
+	if !ok || refusal.Code != "unknown_field" || asJSON {
+		return err
+	}
+	p, failed := ask[page](ctx, conn, of.query, object{"take": 1})
+	if failed != nil || len(p.Rows) == 0 {
+		return err
+	}
+	names, field := slices.Sorted(maps.Keys(p.Rows[0])), fmt.Sprint(refusal.Details["field"])
+	if near := nearest(field, names); near != "" {
+		fmt.Fprintf(w, "stockledger: %s have no field %q; did you mean %s?\n", of.shape, field, near)
+	}
+	fmt.Fprintf(w, "stockledger: the fields of %s are %s\n", of.shape, strings.Join(names, ", "))
+	return err
 }
 
 type askQuery struct {
@@ -211,8 +382,6 @@ func (q *askQuery) Run(ctx context.Context, s streams, at *get) error {
 		return err
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, at.Timeout)
-	defer cancel()
 	answer, err := conn.Query(ctx, q.Name, body)
 	if err != nil {
 		if _, known := names[q.Name]; !known {

@@ -1,40 +1,75 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"strings"
 	"time"
 
 	"github.com/stockledger/stockledger/events"
 )
 
 type history struct {
-	Item     string `arg:"" help:"Id of the item, or its SKU with --sku."`
-	Location string `arg:"" optional:"" help:"Only what moved at this location."`
-	SKU      bool   `name:"sku" help:"The item is named by its SKU."`
-	Recorded bool   `help:"Show when the ledger recorded a movement, instead of when it happened."`
-	Last     int    `placeholder:"N" help:"Show only the newest N movements. All of them are summed."`
-	JSON     bool   `help:"Answer in JSON."`
+	ofItem
+	Items        []string `name:"item" sep:"none" placeholder:"ID" help:"Movements of an item; several: of any of them. So with those that follow."`
+	Levels       []string `name:"level" sep:"none" placeholder:"ID" help:"Of a level."`
+	Locations    []string `name:"location" sep:"none" placeholder:"ID" help:"At a location."`
+	Reservations []string `name:"reservation" sep:"none" placeholder:"ID" help:"Of a reservation."`
+	Variants     []string `name:"variant" sep:"none" placeholder:"ID" help:"Of the items of a variant."`
+	Actors       []string `name:"actor" sep:"none" placeholder:"NAME" help:"Asked for by somebody."`
+	Reasons      []string `name:"reason" sep:"none" placeholder:"TEXT" help:"For a reason."`
+	References   []string `name:"reference" sep:"none" placeholder:"URI" help:"Resting on a document."`
+	Commands     []string `name:"command" sep:"none" placeholder:"NAME" help:"Made by a command, such as adjust-inventory-levels."`
+	CommandIDs   []string `name:"command-id" sep:"none" placeholder:"KEY" help:"Made by the command with an idempotency key."`
+	Correlations []string `name:"correlation" sep:"none" placeholder:"ID" help:"Belonging to a business process."`
+	Kinds        []string `name:"kind" sep:"none" placeholder:"NAME" help:"Of a kind, such as stock-adjusted."`
+	period
+	EffectiveSince string `placeholder:"TIME" help:"Happened then or later."`
+	EffectiveUntil string `placeholder:"TIME" help:"Happened before that moment."`
+
+	Take     int  `placeholder:"N" help:"Show the oldest N movements."`
+	Newest   int  `aliases:"last" placeholder:"N" help:"Show the newest N movements."`
+	All      bool `help:"Show all, however many."`
+	Recorded bool `help:"Show when the ledger recorded a movement, instead of when it happened."`
+	JSON     bool `help:"Answer in JSON; with --all each movement on a line."`
+	watching
 	reach
+}
+
+// An ofItem is the item that a question is about, as a whole or at a location.
+type ofItem struct {
+	Item     string `arg:"" optional:"" help:"Id of the item, or its SKU with --sku."`
+	Location string `arg:"" optional:"" help:"Only what is at this location."`
+	SKU      bool   `name:"sku" help:"The item is named by its SKU."`
 }
 
 // Help implements kong.HelpProvider.
 func (history) Help() string {
-	return `Every movement of the item's stock, oldest first, and at the end whether they add up to what is in stock now. Exit status 1 says that
-they do not.
+	return `Every movement that the flags leave, oldest first, with the sums so far. Of an item or a level alone these are all there are, and the last
+line says whether they add up to what is in stock now; exit status 1 says that they do not. Of anything else they are 50, unless --take,
+--newest or --all say otherwise.
+
+Times are written as in stockledger as-of --help.
 
 Examples:
 
     stockledger history mug paris
-    stockledger history --sku MUG-1 --last 20`
+    stockledger history --sku MUG-1 --newest 20
+    stockledger history --reference invoice:536365
+    stockledger history --actor ann --reason damaged --since 'last monday' --all --json
+    stockledger history --location paris --effective-since 2026-01-01 --effective-until 2026-02-01 --all`
 }
 
 // A movement is one change of the quantities of a level.
 type movement struct {
 	row
+	document      json.RawMessage
 	position      uint64
 	deltaStocked  events.Quantity
 	deltaReserved events.Quantity
@@ -44,13 +79,13 @@ type movement struct {
 func (m *movement) UnmarshalJSON(document []byte) error {
 	var typed struct {
 		Position      uint64           `json:"position"`
-		DeltaStocked  *events.Quantity `json:"delta_stocked"`
+		DeltaStocked  *events.Quantity `json:"delta_stocked"` // null where nothing moved
 		DeltaReserved *events.Quantity `json:"delta_reserved"`
 	}
 	if err := errors.Join(json.Unmarshal(document, &typed), json.Unmarshal(document, &m.row)); err != nil {
 		return err
 	}
-	m.position = typed.Position
+	m.position, m.document = typed.Position, bytes.Clone(document)
 	if typed.DeltaStocked != nil {
 		m.deltaStocked = *typed.DeltaStocked
 	}
@@ -60,12 +95,18 @@ func (m *movement) UnmarshalJSON(document []byte) error {
 	return nil
 }
 
-// MarshalJSON implements json.Marshaler: a movement is the row the ledger gave.
-func (m movement) MarshalJSON() ([]byte, error) { return json.Marshal(m.row) }
+// documents are movements as the ledger gave them.
+func documents(movements []movement) []json.RawMessage {
+	all := make([]json.RawMessage, len(movements))
+	for i, m := range movements {
+		all[i] = m.document
+	}
+	return all
+}
 
 // An account is the history of an item and what it comes to.
 type account struct {
-	Movements []movement      `json:"movements"`
+	Movements []movement      `json:"-"`                // all; as JSON, those that are shown
 	Sum       events.Quantity `json:"sum"`              // of what moved in stock
 	Stocked   events.Quantity `json:"stocked_quantity"` // as the levels have it
 	Reserved  events.Quantity `json:"reserved_quantity"`
@@ -74,58 +115,271 @@ type account struct {
 
 // Run shows the history.
 func (c *history) Run(ctx context.Context, s streams) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	conn, err := c.dial()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
-	item, err := c.item(ctx, conn)
+	if err := c.find(ctx, conn); err != nil {
+		return err
+	}
+	question, err := c.question()
 	if err != nil {
 		return err
 	}
-	a, err := readAccount(ctx, conn, item, c.Location)
+	if c.All && !c.isAccount(question) {
+		return c.walk(ctx, s, conn, question)
+	}
+	return c.Watch.show(ctx, s, conn, 0, nil, func(ctx context.Context, w io.Writer, after uint64) error {
+		if c.isAccount(question) {
+			return c.showAccount(ctx, w, conn, question)
+		}
+		return c.showPage(ctx, w, conn, question, after)
+	})
+}
+
+func (c *history) check() error {
+	given := 0
+	for _, flag := range []bool{c.Take > 0, c.Newest > 0, c.All} {
+		if flag {
+			given++
+		}
+	}
+	switch {
+	case given > 1:
+		return errors.New("--take, --newest and --all: give one of the three")
+	case c.All && c.Watch.given:
+		return errors.New("--all and --watch: give one of the two")
+	case c.Item != "" && len(c.Items) > 0, c.Location != "" && len(c.Locations) > 0:
+		return errors.New("the item or the location is named twice, as an argument and with a flag")
+	}
+	return nil
+}
+
+// find replaces a SKU by the id of the item that has it.
+func (s *ofItem) find(ctx context.Context, l ledger) error {
+	switch {
+	case !s.SKU:
+		return nil
+	case s.Item == "":
+		return errors.New("--sku: which one?")
+	}
+	found, err := itemsBySKU(ctx, l, []string{s.Item}, 0)
+	if err != nil {
+		return err
+	}
+	id, ok := found[s.Item]
+	if !ok {
+		return fmt.Errorf("no item has the SKU %q; SKUs are compared letter by letter, also their case", s.Item)
+	}
+	s.Item, s.SKU = id, false
+	return nil
+}
+
+// question is what the flags ask for.
+func (c *history) question() (object, error) {
+	q := object{}
+	for name, values := range map[string][]string{
+		"inventory_item_id": append(c.Items, just(c.Item)...), "location_id": append(c.Locations, just(c.Location)...),
+		"level_id": c.Levels, "reservation_id": c.Reservations, "variant_id": c.Variants,
+		"actor": c.Actors, "reason": c.Reasons, "reference": c.References, "command": c.Commands, "command_id": c.CommandIDs,
+		"correlation_id": c.Correlations, "kind": c.Kinds,
+	} {
+		switch len(values) {
+		case 0:
+		case 1:
+			q[name] = values[0]
+		default:
+			q[name] = values
+		}
+	}
+	return q, bounds(q, bound{"--since", c.Since, "recorded_from"}, bound{"--until", c.Until, "recorded_before"},
+		bound{"--effective-since", c.EffectiveSince, "effective_from"}, bound{"--effective-until", c.EffectiveUntil, "effective_before"})
+}
+
+// just is a list of the text, or of nothing.
+func just(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return []string{text}
+}
+
+// isAccount reports whether a question is for all there is of one item or level,
+// which must add up.
+func (c *history) isAccount(q object) bool {
+	_, item := q["inventory_item_id"].(string)
+	_, level := q["level_id"].(string)
+	_, location := q["location_id"].(string)
+	return item && len(q) == 1 || level && len(q) == 1 || item && location && len(q) == 2
+}
+
+// showAccount shows all movements and what they come to.
+func (c *history) showAccount(ctx context.Context, w io.Writer, l ledger, question object) error {
+	a, err := readAccount(ctx, l, question)
 	if err != nil {
 		return err
 	}
 	if len(a.Movements) == 0 {
-		return c.nothing(ctx, conn, item)
+		return c.nothing(ctx, l)
+	}
+	_, located := question["location_id"]
+	_, level := question["level_id"]
+	v := view{everywhere: !located && !level, recorded: c.Recorded, oldest: c.Take, newest: c.Newest}
+	if !c.JSON {
+		a.show(w, v)
+		return a.verdict()
+	}
+	if c.All {
+		return errors.Join(printLines(w, documents(a.Movements)), a.verdict())
+	}
+	from, to := v.part(len(a.Movements))
+	document, err := json.Marshal(struct {
+		Movements []json.RawMessage `json:"movements"`
+		account
+	}{documents(a.Movements[from:to]), a})
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.Watch.printJSON(w, document), a.verdict())
+}
+
+// A historyPage is a page of movements.
+type historyPage struct {
+	Rows []movement `json:"rows"`
+	More bool       `json:"more"`
+}
+
+// lastPosition is beyond the end of every log, and small enough for a ledger that
+// counts in halves.
+const lastPosition = 1 << 60
+
+// showPage shows some movements.
+func (c *history) showPage(ctx context.Context, w io.Writer, l ledger, question object, after uint64) error {
+	params := maps.Clone(question)
+	params["take"] = cmp.Or(c.Take, c.Newest, 50)
+	if c.Newest > 0 {
+		params["before_position"] = uint64(lastPosition)
+	}
+	if after > 0 {
+		params["after"] = after
+	}
+	document, err := ask[json.RawMessage](ctx, l, "stock-history", params)
+	if err != nil {
+		return err
 	}
 	if c.JSON {
-		document, err := json.Marshal(a)
+		return c.Watch.printJSON(w, document)
+	}
+	var p historyPage
+	if err := json.Unmarshal(document, &p); err != nil {
+		return fmt.Errorf("answer to stock-history: %w", err)
+	}
+	if len(p.Rows) == 0 {
+		fmt.Fprintln(w, "no movements")
+		return nil
+	}
+	rows := make([]row, len(p.Rows))
+	var sum tally
+	for i, m := range p.Rows {
+		rows[i] = m.row
+		sum.add(m)
+	}
+	printTable(w, questionColumns(question, c.Recorded), rows)
+	fmt.Fprintln(w)
+	switch {
+	case p.More && c.Newest > 0:
+		fmt.Fprintf(w, "the newest %s; there are older ones, --all shows them\n", several(len(rows), "movement"))
+	case p.More:
+		fmt.Fprintf(w, "the oldest %s; there are newer ones, --all shows them and --newest N the last of them\n", several(len(rows), "movement"))
+	default:
+		fmt.Fprintln(w, sum)
+	}
+	return nil
+}
+
+// walk shows all movements as they come.
+func (c *history) walk(ctx context.Context, s streams, l ledger, question object) error {
+	t := table{w: s.out, columns: questionColumns(question, c.Recorded)}
+	bar := progressBeside(s)
+	bar.begin("movements", -1)
+	defer bar.end()
+	var sum tally
+	err := eachMovement(ctx, l, question, func(part []movement) error {
+		bar.add(len(part))
+		rows := make([]row, len(part))
+		for i, m := range part {
+			rows[i] = m.row
+			sum.add(m)
+		}
+		if c.JSON {
+			return printLines(s.out, documents(part))
+		}
+		t.print(rows)
+		return nil
+	})
+	if err == nil && !c.JSON {
+		fmt.Fprintf(s.out, "\n%s\n", sum)
+	}
+	return err
+}
+
+// eachMovement reads all movements, page by page.
+func eachMovement(ctx context.Context, l ledger, question object, do func([]movement) error) error {
+	params := maps.Clone(question)
+	params["take"] = pageSize
+	for {
+		part, err := ask[historyPage](ctx, l, "stock-history", params)
 		if err != nil {
 			return err
 		}
-		return errors.Join(printJSON(s.out, document), a.verdict())
+		if len(part.Rows) > 0 {
+			if err := do(part.Rows); err != nil {
+				return err
+			}
+			params["after_position"] = part.Rows[len(part.Rows)-1].position
+		}
+		if !part.More || len(part.Rows) == 0 {
+			return nil
+		}
 	}
-	a.show(s.out, c.Location == "", c.Recorded, c.Last)
-	return a.verdict()
 }
 
-// item is the id of the item that was asked for.
-func (c *history) item(ctx context.Context, l ledger) (string, error) {
-	if !c.SKU {
-		return c.Item, nil
-	}
-	found, err := itemsBySKU(ctx, l, []string{c.Item}, 0)
-	if err != nil {
-		return "", err
-	}
-	id, ok := found[c.Item]
-	if !ok {
-		return "", fmt.Errorf("no item has the SKU %q; SKUs are compared letter by letter, also their case", c.Item)
-	}
-	return id, nil
+// A tally is what movements come to.
+type tally struct {
+	movements         int
+	stocked, reserved events.Quantity
+}
+
+func (t *tally) add(m movement) {
+	t.movements++
+	t.stocked, t.reserved = t.stocked.Plus(m.deltaStocked), t.reserved.Plus(m.deltaReserved)
+}
+
+// String is the last line of a table of movements.
+func (t tally) String() string {
+	return fmt.Sprintf("sum of %s = %s stocked, %s reserved", several(t.movements, "movement"), signed(t.stocked.String()), signed(t.reserved.String()))
 }
 
 // nothing says what to try when there is no history.
-func (c *history) nothing(ctx context.Context, l ledger, item string) error {
-	if c.Location != "" {
-		return fmt.Errorf("item %s never had a level at location %q; leave the location out for the item as a whole", item, c.Location)
+func (c *history) nothing(ctx context.Context, l ledger) error {
+	item := cmp.Or(c.Item, strings.Join(c.Items, ""))
+	switch location := cmp.Or(c.Location, strings.Join(c.Locations, "")); {
+	case item == "":
+		return fmt.Errorf("there was never a level with the id %q", strings.Join(c.Levels, ""))
+	case location != "":
+		return fmt.Errorf("item %s never had a level at location %q; leave the location out for the item as a whole", item, location)
 	}
+	return noHistory(ctx, l, "history", item)
+}
+
+// noHistory says what to try when an item is not there.
+func noHistory(ctx context.Context, l ledger, command, item string) error {
 	if found, err := itemsBySKU(ctx, l, []string{item}, 0); err == nil && len(found) > 0 {
-		return fmt.Errorf("no item has the id %q, but one has it as its SKU: stockledger history --sku %s", item, shellWord(item))
+		return fmt.Errorf("no item has the id %q, but one has it as its SKU: stockledger %s --sku %s", item, command, shellWord(item))
 	}
 	return fmt.Errorf("item %q has no history: there is no such item, or it never had a level", item)
 }
@@ -155,13 +409,13 @@ const attempts = 10
 
 // readAccount reads all movements and what they must add up to. The two are
 // asked for one after the other, so it asks again when something moved between.
-func readAccount(ctx context.Context, l ledger, item, location string) (a account, err error) {
+func readAccount(ctx context.Context, l ledger, question object) (a account, err error) {
 	var after uint64
 	for range attempts {
-		if after, err = a.read(ctx, l, item, location, after); err != nil || len(a.Movements) == 0 {
+		if after, err = a.read(ctx, l, question, after); err != nil || len(a.Movements) == 0 {
 			return a, err
 		}
-		if a.Stocked, a.Reserved, err = inStock(ctx, l, item, location, after); err != nil {
+		if a.Stocked, a.Reserved, err = inStock(ctx, l, question, after); err != nil {
 			return a, err
 		}
 		if a.AddsUp = a.Sum.Equal(a.Stocked); a.AddsUp {
@@ -172,36 +426,28 @@ func readAccount(ctx context.Context, l ledger, item, location string) (a accoun
 }
 
 // read adds the movements after a position, and returns that of the last one.
-func (a *account) read(ctx context.Context, l ledger, item, location string, after uint64) (uint64, error) {
-	for {
-		params := map[string]any{"inventory_item_id": item, "after_position": after, "take": 1000}
-		if location != "" {
-			params["location_id"] = location
-		}
-		part, err := ask[struct {
-			Rows []movement `json:"rows"`
-			More bool       `json:"more"`
-		}](ctx, l, "stock-history", params)
-		if err != nil {
-			return after, err
-		}
-		for _, m := range part.Rows {
+func (a *account) read(ctx context.Context, l ledger, question object, after uint64) (uint64, error) {
+	question = maps.Clone(question)
+	question["after_position"] = after
+	err := eachMovement(ctx, l, question, func(part []movement) error {
+		for _, m := range part {
 			a.Movements = append(a.Movements, m)
 			a.Sum = a.Sum.Plus(m.deltaStocked)
 			after = m.position
 		}
-		if !part.More || len(part.Rows) == 0 {
-			return after, nil
-		}
-	}
+		return nil
+	})
+	return after, err
 }
 
 // inStock sums the levels that live.
-func inStock(ctx context.Context, l ledger, item, location string, after uint64) (stocked, reserved events.Quantity, err error) {
-	params := map[string]any{"inventory_item_id": item, "take": 1000, "after": after}
-	if location != "" {
-		params["location_id"] = location
+func inStock(ctx context.Context, l ledger, question object, after uint64) (stocked, reserved events.Quantity, err error) {
+	params := maps.Clone(question)
+	if level, found := params["level_id"]; found {
+		delete(params, "level_id")
+		params["id"] = level
 	}
+	params["take"], params["after"] = pageSize, after
 	levels, err := ask[struct {
 		Rows []struct {
 			Stocked  events.Quantity `json:"stocked_quantity"`
@@ -214,26 +460,45 @@ func inStock(ctx context.Context, l ledger, item, location string, after uint64)
 	return stocked, reserved, err
 }
 
-// show prints the movements as a table, and the sum below it.
-func (a account) show(w io.Writer, everywhere, recorded bool, last int) {
-	from := 0
-	if last > 0 {
-		from = max(0, len(a.Movements)-last)
+// A view is how an account is shown: the oldest or newest so many movements, 0 for
+// all.
+type view struct {
+	everywhere, recorded bool
+	oldest, newest       int
+}
+
+// part is which of so many movements are shown.
+func (v view) part(n int) (from, to int) {
+	to = n
+	if v.newest > 0 {
+		from = max(0, n-v.newest)
 	}
-	rows := make([]row, 0, len(a.Movements)-from)
+	if v.oldest > 0 {
+		to = min(n, v.oldest)
+	}
+	return from, to
+}
+
+// show prints the movements as a table, and the sum below it.
+func (a account) show(w io.Writer, v view) {
+	from, to := v.part(len(a.Movements))
+	rows := make([]row, 0, to-from)
 	late := 0
-	for _, m := range a.Movements[from:] {
+	for _, m := range a.Movements[from:to] {
 		rows = append(rows, m.row)
 		if reportedLate(m.row) {
 			late++
 		}
 	}
-	printTable(w, historyColumns(everywhere, recorded), rows)
+	printTable(w, historyColumns(false, v.everywhere, v.recorded), rows)
 	fmt.Fprintln(w)
 	if from > 0 {
 		fmt.Fprintf(w, "%s not shown\n", were(from, "older movement"))
 	}
-	if late > 0 && !recorded {
+	if to < len(a.Movements) {
+		fmt.Fprintf(w, "%s not shown\n", were(len(a.Movements)-to, "newer movement"))
+	}
+	if late > 0 && !v.recorded {
 		fmt.Fprintf(w, "%s recorded after they happened; --recorded shows when\n", were(late, "movement"))
 	}
 	fmt.Fprintln(w, a.sumLine())
@@ -267,30 +532,46 @@ func reportedLate(r row) bool {
 	return err1 == nil && err2 == nil && recorded.Sub(happened) >= time.Second
 }
 
-func historyColumns(everywhere, recorded bool) []column {
-	clock := when("WHEN", "effective_at")
+// questionColumns are the columns for what a question leaves open.
+func questionColumns(question object, recorded bool) []column {
+	_, item := question["inventory_item_id"].(string)
+	_, level := question["level_id"].(string)
+	_, location := question["location_id"].(string)
+	return historyColumns(!item && !level, !location && !level, recorded)
+}
+
+// historyColumns are the columns of movements of one item or of many, at one
+// location or at many. The balance is that of the level, or the sum so far of what
+// was asked for.
+func historyColumns(items, locations, recorded bool) []column {
+	columns := []column{when("WHEN", "effective_at"), col("WHAT", "kind")}
 	if recorded {
-		clock = when("RECORDED", "recorded_at")
+		columns[0] = when("RECORDED", "recorded_at")
+	}
+	if items {
+		columns = append(columns, col("ITEM", "inventory_item_id"))
+	}
+	if locations {
+		columns = append(columns, col("LOCATION", "location_id"))
 	}
 	stocked, reserved := "stocked_quantity", "reserved_quantity"
-	columns := []column{clock, col("WHAT", "kind")}
-	if everywhere {
-		columns = append(columns, col("LOCATION", "location_id"))
+	if items || locations {
 		stocked, reserved = "running_stocked", "running_reserved"
 	}
 	return append(columns,
-		delta("DELTA", "delta_stocked"), col("STOCKED", stocked),
-		delta("HELD", "delta_reserved"), col("RESERVED", reserved),
-		col("REASON", "reason"), col("REFERENCE", "reference"), col("ACTOR", "actor"), col("POSITION", "position"))
+		delta("DELTA", "delta_stocked"), num("STOCKED", stocked),
+		delta("HELD", "delta_reserved"), num("RESERVED", reserved),
+		col("REASON", "reason"), col("REFERENCE", "reference"), col("ACTOR", "actor"), num("POSITION", "position"))
 }
 
 // delta shows a change with its sign.
 func delta(header, name string) column {
-	return column{header, func(r row) string {
-		text := r.text(name)
-		if text != "" && text[0] != '-' && text != "0" {
-			return "+" + text
-		}
-		return text
-	}}
+	return column{header: header, right: true, value: func(r row) string { return signed(r.text(name)) }}
+}
+
+func signed(text string) string {
+	if text != "" && text[0] != '-' && text != "0" {
+		return "+" + text
+	}
+	return text
 }

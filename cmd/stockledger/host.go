@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,7 +19,10 @@ import (
 	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/internal/httpapi"
+	"github.com/stockledger/stockledger/internal/medusaapi"
 	"github.com/stockledger/stockledger/internal/natsapi"
+	"github.com/stockledger/stockledger/internal/telemetry"
 	"github.com/stockledger/stockledger/projections"
 )
 
@@ -33,24 +37,32 @@ type hostConfig struct {
 	listen                string // of the embedded server
 	token, user, password string // to be shown to it
 
+	spans *telemetry.Spans // nil: there are none
+
+	http    string // HOST:PORT; "" is none
+	anyPort bool   // take another port when that one is taken
+	tokens  []httpapi.Token
+
 	logger *slog.Logger
 }
 
-// A host is a ledger that runs in this process and answers over NATS.
+// A host is a ledger that runs in this process and answers over NATS and HTTP.
 type host struct {
-	url string // for clients
-	dir string
+	url  string // of NATS, for clients
+	dir  string
+	http *httpapi.Server // nil: there is none
 
-	ledger *stockledger.Ledger
-	conn   *nats.Conn
-	feed   *natsapi.Feed
+	ledger  *stockledger.Ledger
+	metrics *telemetry.Metrics
+	conn    *nats.Conn
+	feed    *natsapi.Feed
 
 	closers []func() error
 }
 
 // openHost opens the ledger, connects it, and returns once commands are served.
 func openHost(ctx context.Context, config hostConfig) (_ *host, err error) {
-	h := &host{}
+	h := &host{metrics: telemetry.NewMetrics(programVersion())}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.Close())
@@ -61,6 +73,7 @@ func openHost(ctx context.Context, config hostConfig) (_ *host, err error) {
 	}
 	h.ledger, err = stockledger.Open(ctx, stockledger.Config{
 		Dir: h.dir, Store: config.store, RequireKnownLocations: config.strict, Logger: config.logger,
+		Observe: h.metrics.Commit,
 	})
 	if err != nil {
 		return nil, err
@@ -123,7 +136,9 @@ func (h *host) disconnect() error {
 
 // serve answers requests, takes submissions, and publishes the feed.
 func (h *host) serve(ctx context.Context, config hostConfig) (err error) {
-	served := servedLedger{h}
+	queries := h.ledger.QueryNames()
+	queries[statusQuery] = statusAbout
+	served := telemetry.Measured(servedLedger{h}, queries, h.metrics, config.spans.Tracer(), time.Now)
 	h.feed, err = natsapi.ServeFeed(ctx, natsapi.FeedConfig{
 		Conn: h.conn, Log: h.ledger.Events(), Prefix: config.prefix, Logger: config.logger,
 	})
@@ -138,8 +153,6 @@ func (h *host) serve(ctx context.Context, config hostConfig) (err error) {
 		return err
 	}
 	h.opened(submissions.Close)
-	queries := projections.QueryNames()
-	queries[statusQuery] = statusAbout
 	service, err := natsapi.Serve(ctx, natsapi.Config{
 		Conn: h.conn, Ledger: served, Queries: queries, Prefix: config.prefix, Logger: config.logger,
 	})
@@ -147,7 +160,111 @@ func (h *host) serve(ctx context.Context, config hostConfig) (err error) {
 		return err
 	}
 	h.opened(service.Close)
+	return h.serveHTTP(ctx, config, served, queries)
+}
+
+// serveHTTP answers on HTTP, if that is wanted.
+func (h *host) serveHTTP(ctx context.Context, config hostConfig, served *telemetry.Ledger, queries map[string]string) (err error) {
+	if config.http == "" {
+		return nil
+	}
+	exports, err := medusaapi.OpenExports(filepath.Join(h.dir, "exports"), h.ledger.Models(), config.logger)
+	if err != nil {
+		return err
+	}
+	h.opened(exports.Close)
+	medusa := medusaapi.Routes(measuredLedger{served, h.ledger.Models()}, medusaapi.Config{Exports: exports, Logger: config.logger})
+	api := httpapi.Config{
+		Listen: config.http, Ledger: served, Log: h.ledger.Events(), Queries: queries, Shapes: h.ledger.QueryShapes(), Routes: medusa,
+		Tokens: config.tokens, Ready: h.conditions, Metrics: h.metrics.Handler(), Observe: h.metrics.Request,
+		Version: programVersion(), Logger: config.logger,
+	}
+	h.http, err = httpapi.Serve(ctx, api)
+	if config.anyPort && errors.Is(err, syscall.EADDRINUSE) {
+		api.Listen = "127.0.0.1:0"
+		h.http, err = httpapi.Serve(ctx, api)
+	}
+	if err != nil {
+		return err
+	}
+	h.opened(h.http.Close)
+	h.metrics.Watch(h.state, config.logger)
 	return nil
+}
+
+// state is how the ledger is, for its figures.
+func (h *host) state(ctx context.Context) (telemetry.State, error) {
+	status, err := servedLedger{h}.status(ctx)
+	if err != nil {
+		return telemetry.State{}, err
+	}
+	now := telemetry.State{Head: status.Head, Failed: h.failed(), Cached: h.ledger.Cached(), Followers: h.http.Followers(), Dir: h.dir}
+	for _, part := range append(status.Models, status.Feed) {
+		now.Parts = append(now.Parts, telemetry.Part{Name: part.Name, Position: part.Position, Behind: part.Behind, Stopped: part.Error != ""})
+	}
+	return now, nil
+}
+
+// failed reports whether the store has stopped for good.
+func (h *host) failed() bool {
+	select {
+	case <-h.ledger.Failed():
+		return true
+	default:
+		return false
+	}
+}
+
+// A measuredLedger is the ledger with its read models, for Medusa's routes.
+type measuredLedger struct {
+	*telemetry.Ledger
+	models *projections.Models
+}
+
+// Models implements medusaapi.Ledger.
+func (m measuredLedger) Models() *projections.Models { return m.models }
+
+// httpURL is where HTTP is answered, "" if it is not.
+func (h *host) httpURL() string {
+	if h.http == nil {
+		return ""
+	}
+	return h.http.URL()
+}
+
+// maxBehind is how many events a part may be behind the log in a ledger that is
+// ready: more than one command can make at once.
+const maxBehind = 2 * commands.MaxLines
+
+// conditions are what must hold for the ledger to be of use. Their reasons are
+// for everybody; the log and the query ledger-status say more.
+func (h *host) conditions(ctx context.Context) []httpapi.Condition {
+	store := httpapi.Condition{Name: "store", OK: true}
+	if h.failed() {
+		store = httpapi.Condition{Name: "store", Reason: "it has stopped after a failure to write"}
+	}
+	all := []httpapi.Condition{store}
+	status, err := servedLedger{h}.status(ctx)
+	if err != nil {
+		return append(all, httpapi.Condition{Name: "log", Reason: "it cannot be read"})
+	}
+	for _, part := range append(status.Models, status.Feed) {
+		all = append(all, part.condition())
+	}
+	return all
+}
+
+func (p partStatus) condition() httpapi.Condition {
+	c := httpapi.Condition{Name: p.Name}
+	switch {
+	case p.Error != "":
+		c.Reason = "it has stopped, or waits to go on"
+	case p.Behind > maxBehind:
+		c.Reason = fmt.Sprintf("it is %d events behind the log", p.Behind)
+	default:
+		c.OK = true
+	}
+	return c
 }
 
 // Close takes no more work, answers what is under way, and puts everything away,
@@ -183,12 +300,27 @@ type partStatus struct {
 	Error    string `json:"error"` // why it goes no further, "" while it runs
 }
 
-// Do implements natsapi.Ledger.
+// A ledgerStatus is the answer to ledger-status.
+type ledgerStatus struct {
+	LogID   string       `json:"log_id"`
+	Head    uint64       `json:"head"`
+	DataDir string       `json:"data_dir"`
+	Version string       `json:"version"`
+	Models  []partStatus `json:"models"`
+	Feed    partStatus   `json:"feed"`
+}
+
+// Do implements transport.Ledger.
 func (s servedLedger) Do(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error) {
 	return s.ledger.Do(ctx, env, command)
 }
 
-// Query implements natsapi.Ledger.
+// DoJSON carries out a command whose body has not been read yet.
+func (s servedLedger) DoJSON(ctx context.Context, env commands.Envelope, name string, body []byte) (commands.Answer, error) {
+	return s.ledger.DoJSON(ctx, env, name, body)
+}
+
+// Query implements transport.Ledger.
 func (s servedLedger) Query(ctx context.Context, name string, body []byte) (any, error) {
 	if name == statusQuery {
 		return s.status(ctx)
@@ -196,23 +328,16 @@ func (s servedLedger) Query(ctx context.Context, name string, body []byte) (any,
 	return s.ledger.Query(ctx, name, body)
 }
 
-func (s servedLedger) status(ctx context.Context) (any, error) {
+func (s servedLedger) status(ctx context.Context) (answer ledgerStatus, err error) {
 	models, err := s.ledger.Models().Status(ctx)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	head, err := s.ledger.Events().Head(ctx)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	answer := struct {
-		LogID   string       `json:"log_id"`
-		Head    uint64       `json:"head"`
-		DataDir string       `json:"data_dir"`
-		Version string       `json:"version"`
-		Models  []partStatus `json:"models"`
-		Feed    partStatus   `json:"feed"`
-	}{LogID: s.ledger.Events().LogID(), Head: head, DataDir: s.dir, Version: programVersion()}
+	answer = ledgerStatus{LogID: s.ledger.Events().LogID(), Head: head, DataDir: s.dir, Version: programVersion()}
 	for _, m := range models {
 		answer.Models = append(answer.Models, partStatus{m.Name, m.Version, m.Position, m.Head, m.Behind, cmp.Or(m.Stopped, m.Waiting)})
 	}
@@ -237,7 +362,7 @@ func (h *host) announce(path string) error {
 	if path == "" {
 		return nil
 	}
-	text, err := json.Marshal(ready{NATS: h.url, Data: h.dir, PID: os.Getpid()})
+	text, err := json.Marshal(ready{NATS: h.url, HTTP: h.httpURL(), Data: h.dir, PID: os.Getpid()})
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/stockledger/stockledger/events"
-	"github.com/stockledger/stockledger/internal/natsapi"
 )
 
 type importFile struct {
@@ -27,13 +26,16 @@ of what the mapping does to stock.
 Before the first command is sent, the whole file is read and checked. With --dry-run every row is also shown to the ledger, one by one and
 each against the stock as it is now; nothing is recorded.
 
+What a row says counts from now on, or from effective_at: give the opening stock a time before the first sale, and stockledger as-of --clock
+effective is right about the past. Times without a zone are in UTC.
+
 Exit status: 0 every row that was sent is in the ledger; 1 nothing was sent, because rows are malformed or the command is wrong; 2 the ledger
 refused rows; 3 the ledger went away, and running the same command again goes on.
 
 Examples:
 
     stockledger import items sales.csv --map id=stock_code --map sku=stock_code --map title=description --distinct sku
-          --set location_id=warehouse --set stocked_quantity=5000
+          --set location_id=warehouse --set stocked_quantity=5000 --set effective_at=2010-12-01
     stockledger import adjustments sales.csv --map sku=stock_code --map adjustment=quantity --negate
           --map reference=invoice_no --map effective_at=invoice_date --set location_id=warehouse
           --reason-positive sale --reason-negative return --report verdicts.csv`
@@ -123,7 +125,7 @@ func (c *importing) run(ctx context.Context, s streams, config *settings, m *map
 }
 
 // connect connects to the ledger, which may be about to come back.
-func (c *importing) connect(ctx context.Context, progress *progress) (l *natsapi.Client, err error) {
+func (c *importing) connect(ctx context.Context, progress *progress) (l client, err error) {
 	err = c.patience(progress).try(ctx, func(context.Context) (err error) {
 		l, err = c.dial()
 		return err

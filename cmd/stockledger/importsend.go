@@ -283,7 +283,7 @@ func (s *sender) held(ctx context.Context) (*int, error) {
 		params := map[string]any{"command_id": keys, "take": 0, "after": s.newest}
 		err := s.patience.try(ctx, func(ctx context.Context) error {
 			p, err := ask[page](ctx, s.ledger, "list-commands", params)
-			held += int(p.Count) //nolint:gosec // G115: at most as many as keys
+			held += int(p.total()) //nolint:gosec // G115: at most as many as keys
 			return err
 		})
 		s.patience.progress.add(len(keys))

@@ -31,8 +31,10 @@ type program struct {
 	Serve   serve       `cmd:"" help:"Run the ledger."`
 	Demo    demo        `cmd:"" help:"Run a ledger with a small shop in it, and show around."`
 	Cmd     sendCommand `cmd:"" help:"Send one command."`
-	Get     get         `cmd:"" help:"List items, levels, reservations, links, locations or commands."`
-	History history     `cmd:"" help:"Show every movement that makes up a quantity."`
+	Get     get         `cmd:"" help:"List items, levels, reservations, links, variants, locations, commands or refusals."`
+	History history     `cmd:"" help:"Show what moved: of an item, a location, an actor, a document and more."`
+	AsOf    asOf        `cmd:"" help:"Show what was in stock at an earlier time."`
+	Explain explain     `cmd:"" help:"Show the events that make a quantity, and check them."`
 	Status  status      `cmd:"" help:"Show how the ledger and its read models are doing."`
 	Import  importFile  `cmd:"" help:"Import items or adjustments from a CSV file, each row exactly once."`
 	Version version     `cmd:"" help:"Show the version."`

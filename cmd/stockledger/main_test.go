@@ -29,6 +29,8 @@ func TestScripts(t *testing.T) {
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("STOCKLEDGER_SERVER", "nats://127.0.0.1:1") // nobody
+			env.Setenv("STOCKLEDGER_HTTP", "127.0.0.1:0")          // tests run side by side
+			env.Setenv("STOCKLEDGER_HTTP", "127.0.0.1:0")          // many at once
 			env.Setenv("TMPDIR", env.WorkDir)
 			env.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE")) // a second for each process otherwise
 			return nil
@@ -50,6 +52,7 @@ func scriptReady(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Setenv("STOCKLEDGER_SERVER", at.NATS)
 	ts.Setenv("NATS_URL", at.NATS)
+	ts.Setenv("HTTP_URL", at.HTTP)
 }
 
 // waitReady waits for a ready file.

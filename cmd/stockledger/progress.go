@@ -34,6 +34,15 @@ func newProgress(w io.Writer) *progress {
 	return &progress{w: w, terminal: ok && isatty.IsTerminal(file.Fd())}
 }
 
+// progressBeside shows how far it is beside rows that are printed meanwhile. Where
+// these go to a terminal there is no need to: they are seen to come.
+func progressBeside(s streams) *progress {
+	if terminal(s.out) {
+		return newProgress(io.Discard)
+	}
+	return newProgress(s.err)
+}
+
 // begin starts a piece of work of total steps, or of -1 when that is not known.
 func (p *progress) begin(name string, total int) {
 	p.mu.Lock()

@@ -130,7 +130,7 @@ type retail struct {
 	dir    string
 
 	server *exec.Cmd
-	client *natsapi.Client
+	client client
 }
 
 func newRetail(t *testing.T) *retail {
@@ -173,6 +173,7 @@ func (r *retail) startLedger() {
 	r.server = exec.Command("stockledger", "serve", "--data", filepath.Join(r.dir, "data"),
 		"--nats-listen", r.listen, "--ready-file", readyFile)
 	r.server.Stderr = log
+	r.server.Env = append(os.Environ(), "STOCKLEDGER_HTTP=127.0.0.1:0")
 	require.NoError(r, r.server.Start())
 	_, err = waitReady(readyFile)
 	require.NoError(r, err)
@@ -215,7 +216,7 @@ func (r *retail) count(command string) uint64 {
 	r.Helper()
 	p, err := ask[page](r.Context(), r.client, "list-commands", object{"command": command, "take": 0})
 	require.NoError(r, err)
-	return p.Count
+	return p.total()
 }
 
 // killLedgerAfter kills the ledger without a warning, once it has recorded so many

@@ -10,9 +10,14 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel"
 
 	"github.com/stockledger/stockledger/events/memstore"
+	"github.com/stockledger/stockledger/internal/httpapi"
 	"github.com/stockledger/stockledger/internal/natsapi"
+	"github.com/stockledger/stockledger/internal/telemetry"
 )
 
 type serve struct {
@@ -26,6 +31,10 @@ type serve struct {
 	NATSUser     string `name:"nats-user" setting:"STOCKLEDGER_NATS_USER" placeholder:"NAME" help:"Likewise, with a password."`
 	NATSPassword string `name:"nats-password" setting:"STOCKLEDGER_NATS_PASSWORD" placeholder:"PASSWORD" help:"Likewise, with a user."`
 	Prefix       string `setting:"STOCKLEDGER_PREFIX" default:"inventory" help:"Prefix of the subjects, one for each ledger."`
+
+	HTTP          string `name:"http" setting:"STOCKLEDGER_HTTP" placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Where HTTP is served; port 0 takes a free one, off is not at all."`
+	HTTPToken     string `name:"http-token" setting:"STOCKLEDGER_HTTP_TOKEN" placeholder:"TOKEN" help:"What clients of HTTP must show, with all scopes."`
+	HTTPTokenFile string `name:"http-token-file" setting:"STOCKLEDGER_HTTP_TOKEN_FILE" placeholder:"FILE" help:"Tokens with names and scopes, in JSON; docs/http.md has the format."`
 
 	RequireKnownLocations bool   `setting:"STOCKLEDGER_REQUIRE_KNOWN_LOCATIONS" help:"Refuse levels at stock locations that were not created."`
 	ReadyFile             string `setting:"STOCKLEDGER_READY_FILE" placeholder:"FILE" help:"Write where the ledger is into this file, in JSON, once commands are served."`
@@ -42,24 +51,35 @@ Examples:
     stockledger serve
     stockledger serve --data /var/lib/stockledger --ready-file /run/stockledger.json --log-format json
     STOCKLEDGER_NATS_TOKEN=secret stockledger serve --nats-listen 0.0.0.0:4222
+    stockledger serve --http 0.0.0.0:8080 --http-token-file /etc/stockledger/tokens.json
     stockledger serve --nats-url nats://nats.example.com`
 }
 
 // Run runs the ledger until ctx is done.
 func (c *serve) Run(ctx context.Context, s streams, config *settings) (err error) {
-	if err := mistakes("the configuration", append(config.mistakes, c.check()...)); err != nil {
+	if err := mistakes("the configuration", append(config.mistakes, c.check(config.getenv)...)); err != nil {
 		return err
 	}
 	if err := unannounce(c.ReadyFile); err != nil {
 		return err
 	}
 	logger := newLogger(s.err, c.LogFormat)
+	tokens, err := c.tokens()
+	if err != nil {
+		return err
+	}
 	dir, remove, err := c.place()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	h, err := openHost(ctx, c.hostConfig(dir, logger))
+	hosted := c.hostConfig(dir, tokens, logger)
+	var finish func()
+	if hosted.spans, finish, err = exportSpans(ctx, config.getenv, logger); err != nil {
+		return err
+	}
+	defer finish()
+	h, err := openHost(ctx, hosted)
 	if err != nil {
 		return whileStarting(ctx, err)
 	}
@@ -67,7 +87,7 @@ func (c *serve) Run(ctx context.Context, s streams, config *settings) (err error
 	if err := h.announce(c.ReadyFile); err != nil {
 		return err
 	}
-	logger.Info("the ledger is ready", "nats_url", h.url, "data", h.dir, "version", programVersion())
+	logger.Info("the ledger is ready", "nats_url", h.url, "http_url", h.httpURL(), "data", h.dir, "version", programVersion())
 	select {
 	case <-ctx.Done():
 		logger.Info("closing")
@@ -76,6 +96,28 @@ func (c *serve) Run(ctx context.Context, s streams, config *settings) (err error
 		return errors.Join(errStoreStopped, unannounce(c.ReadyFile))
 	}
 }
+
+// exportSpans starts exporting spans, if the environment wants it.
+func exportSpans(ctx context.Context, getenv func(string) string, logger *slog.Logger) (*telemetry.Spans, func(), error) {
+	if wanted, err := telemetry.Wanted(getenv); err != nil || !wanted {
+		return nil, func() {}, err
+	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { logger.Warn("spans are not exported", "err", err) }))
+	spans, err := telemetry.Export(ctx, programVersion())
+	if err != nil {
+		return nil, nil, err
+	}
+	return spans, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), exportWithin)
+		defer cancel()
+		if err := spans.Close(ctx); err != nil {
+			logger.Warn("the last spans are not exported", "err", err)
+		}
+	}, nil
+}
+
+// exportWithin is how long closing waits for a collector of spans.
+const exportWithin = 5 * time.Second
 
 // errStoreStopped ends the program, so that whatever watches over it starts it
 // again: the store finds out on opening what the failure left on the disk.
@@ -90,11 +132,12 @@ func whileStarting(ctx context.Context, err error) error {
 	return err
 }
 
-func (c *serve) hostConfig(dir string, logger *slog.Logger) hostConfig {
+func (c *serve) hostConfig(dir string, tokens []httpapi.Token, logger *slog.Logger) hostConfig {
 	config := hostConfig{
 		dir: dir, prefix: c.Prefix, strict: c.RequireKnownLocations,
 		natsURL: c.NATSURL, listen: cmp.Or(c.NATSListen, natsapi.DefaultListen),
-		token: c.NATSToken, user: c.NATSUser, password: c.NATSPassword, logger: logger,
+		token: c.NATSToken, user: c.NATSUser, password: c.NATSPassword,
+		http: c.http(), tokens: tokens, logger: logger,
 	}
 	if c.Store == "memory:" {
 		config.store = memstore.New()
@@ -112,7 +155,7 @@ func (c *serve) place() (dir string, remove func() error, err error) {
 }
 
 // check finds everything that is wrong with the settings.
-func (c *serve) check() []error {
+func (c *serve) check(getenv func(string) string) []error {
 	var wrong []error
 	mistake := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
 	if info, err := os.Stat(c.Data); err == nil && !info.IsDir() {
@@ -130,7 +173,52 @@ func (c *serve) check() []error {
 	if err := natsapi.CheckPrefix(c.Prefix); err != nil {
 		mistake("--prefix: %w", err)
 	}
-	return append(wrong, c.checkNATS()...)
+	if _, err := telemetry.Wanted(getenv); err != nil {
+		wrong = append(wrong, err)
+	}
+	return append(append(wrong, c.checkNATS()...), c.checkHTTP()...)
+}
+
+// http is where HTTP is served, "" if it is not.
+func (c *serve) http() string {
+	if c.HTTP == "off" {
+		return ""
+	}
+	return c.HTTP
+}
+
+// tokens are those of the file, and the one that may do all.
+func (c *serve) tokens() (all []httpapi.Token, err error) {
+	if c.HTTPTokenFile != "" {
+		if all, err = httpapi.ReadTokens(c.HTTPTokenFile); err != nil {
+			return nil, fmt.Errorf("--http-token-file: %w", err)
+		}
+	}
+	if c.HTTPToken != "" {
+		token, err := httpapi.NewToken("operator", c.HTTPToken, httpapi.Scopes()...)
+		if err != nil {
+			return nil, fmt.Errorf("--http-token: %w", err)
+		}
+		all = append(all, token)
+	}
+	return all, nil
+}
+
+func (c *serve) checkHTTP() []error {
+	tokens, err := c.tokens()
+	if err != nil {
+		return []error{err}
+	}
+	if c.http() == "" {
+		if len(tokens) > 0 {
+			return []error{errors.New("--http-token and --http-token-file are for --http, which is off")}
+		}
+		return nil
+	}
+	if err := (httpapi.Config{Listen: c.http(), Tokens: tokens}).Check(); err != nil {
+		return []error{fmt.Errorf("--http: %w", err)}
+	}
+	return nil
 }
 
 // storesToCome have a place in the design and none in this program yet.

@@ -39,10 +39,20 @@ func invocation(name string) []string {
 func (s *settings) line(words ...string) string {
 	words = slices.Clone(words)
 	for i, word := range words {
-		if url, found := strings.CutPrefix(word, "--server="); found {
+		before := ""
+		if i > 0 {
+			before = words[i-1]
+		}
+		url, isServer := strings.CutPrefix(word, "--server=")
+		switch {
+		case isServer:
 			words[i] = "--server=" + natsapi.Redacted(url)
-		} else if i > 0 && words[i-1] == "--server" {
+		case strings.HasPrefix(word, "--token="):
+			words[i] = "--token=xxxxx"
+		case before == "--server":
 			words[i] = natsapi.Redacted(word)
+		case before == "--token":
+			words[i] = "xxxxx"
 		}
 	}
 	return shellLine(append(slices.Clip(s.program), words...)...)

@@ -22,5 +22,7 @@ func TestALineToPasteWorksAsItIs(t *testing.T) {
 	}
 	config := &settings{program: []string{"stockledger"}}
 	require.Equal(t, "stockledger status --server nats://xxxxx@a", config.line("status", "--server", "nats://s3cr3t@a"))
+	require.Equal(t, "stockledger status --token xxxxx", config.line("status", "--token", "s3cr3t"))
+	require.Equal(t, "stockledger status --token=xxxxx", config.line("status", "--token=s3cr3t"))
 	require.Equal(t, "stockledger status --server=nats://xxxxx@a", config.line("status", "--server=nats://s3cr3t@a"))
 }

@@ -42,8 +42,6 @@ func (c *status) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer l.Close()
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
 	document, err := ask[json.RawMessage](ctx, l, statusQuery, nil)
 	if refusal, ok := errors.AsType[*fault.Error](err); ok && refusal.Code == "unknown_query" {
 		return fmt.Errorf("the ledger at %s is of a version that does not tell its status", natsapi.Redacted(c.Server))

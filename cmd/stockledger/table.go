@@ -5,10 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // A row is a row of an answer. Values stay as the ledger wrote them, so that
@@ -32,15 +33,23 @@ func (r row) text(name string) string {
 type column struct {
 	header string
 	value  func(row) string
+	right  bool // as numbers are written
 }
 
 func col(header, name string) column {
-	return column{header, func(r row) string { return r.text(name) }}
+	return column{header: header, value: func(r row) string { return r.text(name) }}
+}
+
+// num shows a number.
+func num(header, name string) column {
+	c := col(header, name)
+	c.right = true
+	return c
 }
 
 // clipped shows the beginning of what may be long.
 func clipped(header, name string) column {
-	return column{header, func(r row) string {
+	return column{header: header, value: func(r row) string {
 		text := []rune(r.text(name))
 		if len(text) > clipWidth {
 			return string(text[:clipWidth-1]) + "…"
@@ -53,9 +62,10 @@ func clipped(header, name string) column {
 // --json has all of it.
 const clipWidth = 40
 
-// when shows a time to the second, in UTC like everything the ledger says.
+// when shows a time to the second, in UTC like everything the ledger says, and as
+// every flag that takes a time understands it.
 func when(header, name string) column {
-	return column{header, func(r row) string { return moment(r.text(name)) }}
+	return column{header: header, value: func(r row) string { return moment(r.text(name)) }}
 }
 
 func moment(text string) string {
@@ -63,35 +73,64 @@ func moment(text string) string {
 	if err != nil {
 		return text
 	}
-	return t.UTC().Format("2006-01-02 15:04:05")
+	return t.UTC().Format(time.RFC3339)
 }
 
 // shapes are the tables, by what their rows are.
 var shapes = map[string][]column{
 	"items": {
 		col("ID", "id"), col("SKU", "sku"), clipped("TITLE", "title"),
-		col("STOCKED", "stocked_quantity"), col("RESERVED", "reserved_quantity"), col("AVAILABLE", "available_quantity"),
+		num("STOCKED", "stocked_quantity"), num("RESERVED", "reserved_quantity"), num("AVAILABLE", "available_quantity"),
+		when("DELETED", "deleted_at"),
 	},
 	"levels": {
 		col("ITEM", "inventory_item_id"), col("LOCATION", "location_id"),
-		col("STOCKED", "stocked_quantity"), col("RESERVED", "reserved_quantity"),
-		col("AVAILABLE", "available_quantity"), col("INCOMING", "incoming_quantity"), col("LEVEL", "id"),
+		num("STOCKED", "stocked_quantity"), num("RESERVED", "reserved_quantity"),
+		num("AVAILABLE", "available_quantity"), num("INCOMING", "incoming_quantity"), col("LEVEL", "id"), when("DELETED", "deleted_at"),
 	},
 	"reservations": {
-		col("ID", "id"), col("ITEM", "inventory_item_id"), col("LOCATION", "location_id"), col("QUANTITY", "quantity"),
-		col("LINE ITEM", "line_item_id"), clipped("DESCRIPTION", "description"), when("CREATED", "created_at"),
+		col("ID", "id"), col("ITEM", "inventory_item_id"), col("LOCATION", "location_id"), num("QUANTITY", "quantity"),
+		col("STATUS", "status"), col("LINE ITEM", "line_item_id"), clipped("DESCRIPTION", "description"), when("CREATED", "created_at"),
 	},
-	"links":     {col("VARIANT", "variant_id"), col("ITEM", "inventory_item_id"), col("REQUIRED", "required_quantity")},
+	"links":     {col("VARIANT", "variant_id"), col("ITEM", "inventory_item_id"), num("REQUIRED", "required_quantity")},
 	"locations": {col("ID", "id"), col("NAME", "name"), when("OPENED", "created_at"), when("CLOSED", "deleted_at")},
 	"commands": {
-		col("POSITION", "position"), when("RECORDED", "recorded_at"), col("COMMAND", "command"), col("EVENTS", "events"),
+		num("POSITION", "position"), when("RECORDED", "recorded_at"), col("COMMAND", "command"), num("EVENTS", "events"),
 		col("ACTOR", "actor"), col("REASON", "reason"), col("REFERENCE", "reference"), col("KEY", "command_id"),
 	},
-	"models": {
-		col("PART", "name"), col("VERSION", "version"), col("POSITION", "position"),
-		col("BEHIND", "behind"),
-		{"STATE", modelState},
+	"refusals": {
+		when("REFUSED", "recorded_at"), col("COMMAND", "command"), col("CODE", "code"),
+		col("ITEM", "inventory_item_id"), col("LOCATION", "location_id"), num("ASKED", "asked"), num("AVAILABLE", "available"),
+		col("ACTOR", "actor"), col("REASON", "reason"), col("REFERENCE", "reference"), clipped("MESSAGE", "message"),
 	},
+	"refusals by day": {
+		col("DAY", "day"), col("COMMAND", "command"), col("CODE", "code"), num("REFUSED", "count"), num("WITH DETAILS", "detailed"),
+	},
+	"models": {
+		col("PART", "name"), num("VERSION", "version"), num("POSITION", "position"),
+		num("BEHIND", "behind"),
+		{header: "STATE", value: modelState},
+	},
+}
+
+// named are columns for the fields that were asked for.
+func named(fields []string, rows []row) []column {
+	columns := make([]column, len(fields))
+	for i, name := range fields {
+		c := col(strings.ToUpper(strings.ReplaceAll(name, "_", " ")), name)
+		switch {
+		case strings.HasSuffix(name, "_at"):
+			c.value = when("", name).value
+		default:
+			c.right = slices.ContainsFunc(rows, func(r row) bool { return isNumber(r[name]) })
+		}
+		columns[i] = c
+	}
+	return columns
+}
+
+func isNumber(raw json.RawMessage) bool {
+	return len(raw) > 0 && (raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9')
 }
 
 // modelState says whether a model runs, and why not.
@@ -111,21 +150,60 @@ func stoppedBy(r row) string { return r.text("error") }
 // printTable writes rows below their headers. Columns that are empty in all rows
 // are left out.
 func printTable(w io.Writer, columns []column, rows []row) {
-	columns = filled(columns, rows)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	headers := make([]string, len(columns))
-	for i, c := range columns {
-		headers[i] = c.header
-	}
-	fmt.Fprintln(table, strings.Join(headers, "\t"))
-	for _, r := range rows {
-		cells := make([]string, len(columns))
-		for i, c := range columns {
-			cells[i] = cell(c.value(r))
+	t := table{w: w, columns: filled(columns, rows)}
+	t.print(rows)
+}
+
+// A table prints rows as they come, below headers that it prints once. Its columns
+// get wider when something longer comes.
+type table struct {
+	w       io.Writer
+	columns []column
+	widths  []int
+}
+
+func (t *table) print(rows []row) {
+	first := t.widths == nil
+	if first {
+		for _, c := range t.columns {
+			t.widths = append(t.widths, utf8.RuneCountInString(c.header))
 		}
-		fmt.Fprintln(table, strings.Join(cells, "\t"))
 	}
-	_ = table.Flush()
+	lines := make([][]string, len(rows))
+	for i, r := range rows {
+		lines[i] = make([]string, len(t.columns))
+		for j, c := range t.columns {
+			lines[i][j] = cell(c.value(r))
+			t.widths[j] = max(t.widths[j], utf8.RuneCountInString(lines[i][j]))
+		}
+	}
+	if first {
+		headers := make([]string, len(t.columns))
+		for i, c := range t.columns {
+			headers[i] = c.header
+		}
+		t.line(headers)
+	}
+	for _, cells := range lines {
+		t.line(cells)
+	}
+}
+
+// gap is what separates columns.
+const gap = "  "
+
+func (t *table) line(cells []string) {
+	var b strings.Builder
+	for i, text := range cells {
+		padding := strings.Repeat(" ", t.widths[i]-utf8.RuneCountInString(text))
+		if t.columns[i].right {
+			text = padding + text
+		} else {
+			text += padding
+		}
+		b.WriteString(text + gap)
+	}
+	fmt.Fprintln(t.w, strings.TrimRight(b.String(), " "))
 }
 
 func filled(columns []column, rows []row) []column {
@@ -149,6 +227,32 @@ func cell(text string) string {
 		}
 		return r
 	}, text)
+}
+
+// printLines writes each row as one line of JSON.
+func printLines[T any](w io.Writer, rows []T) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	for _, r := range rows {
+		if err := encoder.Encode(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printRows writes the rows that a document has under that name, each as one line of
+// JSON.
+func printRows(w io.Writer, document json.RawMessage, name string) error {
+	var parts map[string]json.RawMessage
+	var rows []json.RawMessage
+	if err := json.Unmarshal(document, &parts); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(parts[name], &rows); err != nil {
+		return fmt.Errorf("%s of the answer: %w", name, err)
+	}
+	return printLines(w, rows)
 }
 
 // printJSON writes a document as people and programs can both read it.
