@@ -175,7 +175,7 @@ func (h *host) serveHTTP(ctx context.Context, config hostConfig, served *telemet
 	h.opened(exports.Close)
 	medusa := medusaapi.Routes(measuredLedger{served, h.ledger.Models()}, medusaapi.Config{Exports: exports, Logger: config.logger})
 	api := httpapi.Config{
-		Listen: config.http, Ledger: served, Log: h.ledger.Events(), Queries: queries, Shapes: h.ledger.QueryShapes(), Routes: medusa,
+		Listen: config.http, Ledger: served, Log: h.ledger.Events(), Queries: queries, Shapes: h.shapes(), Routes: medusa,
 		Tokens: config.tokens, Ready: h.conditions, Metrics: h.metrics.Handler(), Observe: h.metrics.Request,
 		Version: programVersion(), Logger: config.logger,
 	}
@@ -190,6 +190,15 @@ func (h *host) serveHTTP(ctx context.Context, config hostConfig, served *telemet
 	h.opened(h.http.Close)
 	h.metrics.Watch(h.state, config.logger)
 	return nil
+}
+
+// shapes describes the queries, the one for the status, too.
+func (h *host) shapes() map[string]httpapi.Shape {
+	all := map[string]httpapi.Shape{statusQuery: {Asked: struct{}{}, Answer: ledgerStatus{}}}
+	for name, q := range h.ledger.QueryShapes() {
+		all[name] = httpapi.Shape{Asked: q.Asked, Selectors: q.Selectors, Answer: q.Answer}
+	}
+	return all
 }
 
 // state is how the ledger is, for its figures.

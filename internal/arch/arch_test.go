@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"internal/arch":      {},
 	"internal/doctest":   {},
 	"internal/fault":     {},
-	"internal/httpapi":   {"commands", "events", "internal/fault", "internal/transport", "projections"},
+	"internal/httpapi":   {"commands", "events", "internal/fault", "internal/transport"},
 	"internal/medusaapi": {"commands", "events", "internal/fault", "internal/httpapi", "internal/transport", "projections"},
 	"internal/natsapi":   {"", "commands", "events", "internal/fault", "internal/transport", "projections"},
 	"internal/refusals":  {"events", "internal/fault"},

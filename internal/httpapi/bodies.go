@@ -2,20 +2,18 @@ package httpapi
 
 import (
 	"github.com/stockledger/stockledger/commands"
-	"github.com/stockledger/stockledger/projections"
 )
 
 // lines is the body of a command of many lines: an object that holds them under
 // a name, an array of them, or one line by itself.
 type lines struct{ whole, line any }
 
-// A question is the body of a query: its parameters, and "after".
-type question struct {
-	of        any
-	selectors bool // any other name is a selector
+// A Shape is what a query is asked with and answered: values of the types.
+type Shape struct {
+	Asked     any  // its parameters; every query takes "after", too
+	Selectors bool // any other name is a selector
+	Answer    any
 }
-
-func parametersOf(q projections.QueryShape) question { return question{q.Asked, q.Selectors} }
 
 // bodies are the types of what commands are made of, by their names.
 func bodies() map[string]any {

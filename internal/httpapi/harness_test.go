@@ -57,7 +57,7 @@ type change func(*httpapi.Config)
 func open(t testing.TB, changes ...change) *shop {
 	s := &shop{ledger: openLedger(t), log: new(logBook)}
 	config := httpapi.Config{
-		Listen: "127.0.0.1:0", Ledger: s.ledger, Log: s.ledger.Events(), Queries: projections.QueryNames(), Shapes: projections.QueryShapes(),
+		Listen: "127.0.0.1:0", Ledger: s.ledger, Log: s.ledger.Events(), Queries: projections.QueryNames(), Shapes: shapes(),
 		Logger: slog.New(slog.NewTextHandler(s.log, nil)),
 	}
 	for _, c := range changes {
@@ -198,6 +198,15 @@ func logged(t testing.TB, store events.Store) []events.Recorded {
 		if all = append(all, batch...); uint64(len(all)) >= head {
 			break
 		}
+	}
+	return all
+}
+
+// shapes describes the queries.
+func shapes() map[string]httpapi.Shape {
+	all := make(map[string]httpapi.Shape)
+	for name, q := range projections.QueryShapes() {
+		all[name] = httpapi.Shape{Asked: q.Asked, Selectors: q.Selectors, Answer: q.Answer}
 	}
 	return all
 }

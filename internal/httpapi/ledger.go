@@ -50,7 +50,7 @@ func (s *Server) queryRoutes(name string) []Route {
 		Handler: s.handle(func(r *http.Request) (any, error) { return s.query(r, name) }),
 	}
 	if shape, found := s.config.Shapes[name]; found {
-		post.Body, post.Answer = parametersOf(shape), shape.Answer
+		post.Body, post.Answer = shape, shape.Answer
 	}
 	get := post
 	get.Method, get.Name, get.Body = http.MethodGet, post.Name+"-by-url", nil

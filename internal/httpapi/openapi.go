@@ -148,26 +148,26 @@ func schemaOf(v any) (*openapi3.SchemaRef, error) {
 	switch v := v.(type) {
 	case lines:
 		return schemaOfLines(v)
-	case question:
+	case Shape:
 		return schemaOfQuestion(v)
 	default:
 		return schemaOfType(reflect.TypeOf(v))
 	}
 }
 
-func schemaOfQuestion(q question) (*openapi3.SchemaRef, error) {
-	schema, err := schemaOf(q.of)
+func schemaOfQuestion(q Shape) (*openapi3.SchemaRef, error) {
+	schema, err := schemaOf(q.Asked)
 	if err != nil {
 		return nil, err
 	}
 	after := openapi3.NewInt64Schema().WithMin(0)
 	after.Description = "A position that must be in the answer; the query waits for it."
 	schema.Value.WithProperty("after", after)
-	if q.selectors {
+	if q.Selectors {
 		delete(schema.Value.Properties, "Filter") // what is embedded has no name of its own
 		schema.Value.Description = "Any other member is a selector: the name of a field of the rows, with a value, a list of values or operators."
 	}
-	schema.Value.AdditionalProperties = openapi3.BoolSchema{Has: &q.selectors}
+	schema.Value.AdditionalProperties = openapi3.BoolSchema{Has: &q.Selectors}
 	return schema, nil
 }
 

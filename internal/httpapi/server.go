@@ -19,7 +19,6 @@ import (
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/fault"
 	"github.com/stockledger/stockledger/internal/transport"
-	"github.com/stockledger/stockledger/projections"
 )
 
 const (
@@ -50,9 +49,8 @@ type Config struct {
 	// Queries are the names of the queries that Ledger answers, each with a line
 	// on what it is about; projections.QueryNames has them.
 	Queries map[string]string
-	// Shapes describes them, for the OpenAPI document, as far as they have one;
-	// projections.QueryShapes has them.
-	Shapes map[string]projections.QueryShape
+	// Shapes describes them for the OpenAPI document; those without one are of any JSON.
+	Shapes map[string]Shape
 	// Routes are served besides those of this package.
 	Routes []Route
 	// Tokens is who may ask for what. Without any, everybody on this machine may
