@@ -24,7 +24,7 @@ import (
 // either clock and explain say what the maps say, whatever is asked.
 func TestAsOfAndExplainAgreeWithPlainMaps(t *testing.T) {
 	orders, questions, explanations := 100_000, 10_000, 1_000
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		orders, questions, explanations = 10_000, 2_000, 300
 	}
 	seed := uint64(time.Now().UnixNano())

@@ -555,7 +555,7 @@ func historyColumns(items, locations, recorded bool) []column {
 		columns = append(columns, col("LOCATION", "location_id"))
 	}
 	stocked, reserved := "stocked_quantity", "reserved_quantity"
-	if items || locations {
+	if locations && !items { // of one item everywhere; of several, a sum would be of apples and pears
 		stocked, reserved = "running_stocked", "running_reserved"
 	}
 	return append(columns,

@@ -319,12 +319,12 @@ type ledgerStatus struct {
 	Feed    partStatus   `json:"feed"`
 }
 
-// Do implements transport.Ledger.
+// Do implements telemetry.Inner.
 func (s servedLedger) Do(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error) {
 	return s.ledger.Do(ctx, env, command)
 }
 
-// DoJSON carries out a command whose body has not been read yet.
+// DoJSON implements transport.Ledger.
 func (s servedLedger) DoJSON(ctx context.Context, env commands.Envelope, name string, body []byte) (commands.Answer, error) {
 	return s.ledger.DoJSON(ctx, env, name, body)
 }

@@ -158,7 +158,11 @@ type hooked struct {
 	do func(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error)
 }
 
-func (h hooked) Do(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error) {
+func (h hooked) DoJSON(ctx context.Context, env commands.Envelope, name string, body []byte) (commands.Answer, error) {
+	command, err := commands.Decode(name, body)
+	if err != nil {
+		return commands.Answer{}, err
+	}
 	return h.do(ctx, env, command)
 }
 

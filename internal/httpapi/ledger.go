@@ -90,7 +90,7 @@ func (s *Server) command(r *http.Request, name string) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	return transport.Do(r.Context(), s.config.Ledger, env, name, body)
+	return s.config.Ledger.DoJSON(r.Context(), env, name, body)
 }
 
 func (s *Server) query(r *http.Request, name string) (any, error) {

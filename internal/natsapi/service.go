@@ -199,7 +199,7 @@ func (s *Service) command(ctx context.Context, name string, headers nats.Header,
 	if err != nil {
 		return nil, err
 	}
-	answer, err := transport.Do(ctx, s.config.Ledger, env, name, body)
+	answer, err := s.config.Ledger.DoJSON(ctx, env, name, body)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/stretchr/testify/require"
 
+	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/internal/fault"
 	"github.com/stockledger/stockledger/internal/natsapi"
@@ -295,7 +296,7 @@ func held(t testing.TB) (through change, started chan string, release func()) {
 	release = sync.OnceFunc(func() { close(gate) })
 	t.Cleanup(release)
 	return func(c *natsapi.Config) {
-		next := c.Ledger
+		next := c.Ledger.(*stockledger.Ledger)
 		c.Ledger = hooked{next, func(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error) {
 			started <- env.Key
 			<-gate

@@ -253,7 +253,7 @@ func (s *Submissions) do(env commands.Envelope, sub submission) (_ commands.Answ
 	}()
 	ctx, cancel := context.WithTimeout(s.work, s.config.AckWait/2)
 	defer cancel()
-	return transport.Do(ctx, s.config.Ledger, env, sub.command, sub.Data())
+	return s.config.Ledger.DoJSON(ctx, env, sub.command, sub.Data())
 }
 
 // conclude stores the outcome, and then takes the submission off the queue.

@@ -22,7 +22,7 @@ import (
 // Inner is the ledger that is measured; *stockledger.Ledger is one.
 type Inner interface {
 	transport.Ledger
-	DoJSON(ctx context.Context, env commands.Envelope, name string, body []byte) (commands.Answer, error)
+	Do(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error)
 }
 
 // Ledger is a ledger, measured.
@@ -58,14 +58,14 @@ func known(names map[string]bool, name string) string {
 	return "unknown"
 }
 
-// Do implements transport.Ledger.
+// Do carries out a command that was made here, by Medusa's routes.
 func (l *Ledger) Do(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error) {
 	return l.command(ctx, env, command.Name(), func(ctx context.Context, env commands.Envelope) (commands.Answer, error) {
 		return l.inner.Do(ctx, env, command)
 	})
 }
 
-// DoJSON carries out the command of that name with a JSON body.
+// DoJSON implements transport.Ledger.
 func (l *Ledger) DoJSON(ctx context.Context, env commands.Envelope, name string, body []byte) (commands.Answer, error) {
 	return l.command(ctx, env, name, func(ctx context.Context, env commands.Envelope) (commands.Answer, error) {
 		return l.inner.DoJSON(ctx, env, name, body)

@@ -13,7 +13,9 @@ import (
 
 // Ledger is what is carried to; *stockledger.Ledger is one.
 type Ledger interface {
-	Do(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error)
+	// DoJSON carries out the command of that name with a JSON body. What cannot be
+	// read is refused, and put on record, like anything else that is refused.
+	DoJSON(ctx context.Context, env commands.Envelope, name string, body []byte) (commands.Answer, error)
 	Query(ctx context.Context, name string, body []byte) (any, error)
 }
 
@@ -35,21 +37,6 @@ func TooLarge(size, limit int) error {
 	return fault.New(fault.Invalid, "body_too_large",
 		"the body has %d bytes, at most %d are allowed; send several smaller ones", size, limit).
 		With("size", size).With("limit", limit)
-}
-
-// Do has a command carried out that came as its name and its body. A ledger that
-// reads bodies itself knows more: it can put on record what it could not read.
-func Do(ctx context.Context, ledger Ledger, env commands.Envelope, name string, body []byte) (commands.Answer, error) {
-	if reads, ok := ledger.(interface {
-		DoJSON(ctx context.Context, env commands.Envelope, name string, body []byte) (commands.Answer, error)
-	}); ok {
-		return reads.DoJSON(ctx, env, name, body)
-	}
-	command, err := commands.Decode(name, body)
-	if err != nil {
-		return commands.Answer{}, err
-	}
-	return ledger.Do(ctx, env, command)
 }
 
 // traceKey is where a context keeps the trace it is part of.

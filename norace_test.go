@@ -1,0 +1,5 @@
+//go:build !race
+
+package stockledger_test
+
+const raceDetector = false
