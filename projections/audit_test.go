@@ -431,7 +431,7 @@ func TestExplain(t *testing.T) {
 	x := ask(t, m, "explain", `{"inventory_item_id":"bolts"}`).(projections.Explanation)
 	last := b.last[events.ItemStream("bolts")]
 	require.Equal(t, projections.Chain{Stream: "item-bolts", Events: last.Version, Verified: true, Head: last.Hash}, x.Chain)
-	require.Equal(t, projections.Served{Model: "inventory", Version: last.Version, Position: 8}, x.Served)
+	require.Equal(t, projections.Served{Model: "inventory", Version: last.Version, Position: 8, Value: x.Sum}, x.Served)
 
 	// The rows are those of the history.
 	history := ask(t, m, "stock-history", `{"inventory_item_id":"bolts"}`).(projections.Movements)

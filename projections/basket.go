@@ -268,8 +268,13 @@ func (p *promises) chain(t int) []hold {
 		before int // where he had it, −1 for t
 	}
 	found := make(map[int]reached)
+	asked := make(map[int]bool) // takers: asking one twice finds nothing new
 	var queue []int
 	reach := func(taker, before int) {
+		if asked[taker] {
+			return
+		}
+		asked[taker] = true
 		for _, at := range p.takers[taker].places {
 			if _, seen := found[at]; !seen {
 				found[at] = reached{taker, before}

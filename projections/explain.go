@@ -267,6 +267,7 @@ func newExplainer(q Explain, s served) *explainer {
 		held: make(map[string]holding), last: make(map[string]uint64),
 	}
 	x.Quantity, x.Served, x.Value, x.Rows = q.Quantity, s.Served, s.rows[0].value, []Explained{}
+	x.Served.Value = x.Value
 	x.Chain.Stream = events.ItemStream(s.item)
 	return x
 }
