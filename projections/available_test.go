@@ -383,24 +383,36 @@ func TestABasketOwesWhatItsLocationsOwe(t *testing.T) {
 	}
 }
 
-// The largest basket there can be, and the hardest: every line wants what the
-// lines before it had.
+// The hardest baskets: every line wants what the lines before it had; and many
+// lines of one place each beside two that hold a little of every place.
 func BenchmarkConfirmBasket(b *testing.B) {
+	const places = 900
 	book := newBook()
 	levels := make(map[string]string)
-	at := make([]string, 100)
+	at := make([]string, places)
 	for i := range at {
 		at[i] = fmt.Sprintf("place-%03d", i)
 		levels[at[i]] = "1"
 	}
 	book.record(stocked("cup", levels)...)
 	m := book.models(b)
-	lines := make([]projections.Demand, 20)
-	for i := range lines {
-		lines[i] = projections.Demand{ItemID: "cup", LocationIDs: at[:100-5*i], Quantity: new(units(5))}
+	demand := func(quantity string, at ...string) projections.Demand {
+		return projections.Demand{ItemID: "cup", LocationIDs: at, Quantity: new(qty(quantity))}
 	}
-	for b.Loop() {
-		_, err := m.ConfirmBasket(b.Context(), lines)
-		require.NoError(b, err)
+	var shrinking []projections.Demand
+	for i := range 20 {
+		shrinking = append(shrinking, demand("5", at[:100-5*i]...))
+	}
+	wide := []projections.Demand{demand("0.000001", at...), demand("0.000001", at...)}
+	for i := range 190 {
+		wide = append(wide, demand("1", at[i]))
+	}
+	for name, lines := range map[string][]projections.Demand{"shrinking": shrinking, "wide": wide} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				_, err := m.ConfirmBasket(b.Context(), lines)
+				require.NoError(b, err)
+			}
+		})
 	}
 }

@@ -61,6 +61,9 @@ func (m *Models) ConfirmBasket(ctx context.Context, lines []Demand) (Basket, err
 		p.payDebts()
 		for n, i := range indexes {
 			row := DemandRow{ItemID: item, LocationIDs: lines[i].LocationIDs, Quantity: *lines[i].Quantity}
+			if err := ctx.Err(); err != nil {
+				return Basket{}, err
+			}
 			row.Available, row.Confirmed = p.promise(n, row.Quantity)
 			basket.Lines[i] = row
 			basket.Confirmed = basket.Confirmed && row.Confirmed
