@@ -8,6 +8,7 @@ import (
 
 	"github.com/stockledger/stockledger/domain"
 	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/internal/fault"
 )
 
 // Ref points from an id or a place at the item that holds what is there, and at
@@ -131,6 +132,15 @@ func each[L, R any](d *decision, lines []L, decide func(L) (R, error)) ([]R, err
 		rows[i] = row
 	}
 	return rows, nil
+}
+
+// unlessIgnored is err, unless it says that something is not there and that is not
+// to matter.
+func unlessIgnored(ignore bool, err error) error {
+	if ignore && fault.Code(err) == "not_found" {
+		return nil
+	}
+	return err
 }
 
 // need says which of some streams were not fetched.

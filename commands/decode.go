@@ -22,11 +22,11 @@ import (
 
 // decoders read the body of each command by its name.
 var decoders = map[string]func(body []byte) (Command, error){
-	"create-inventory-items":           lines("items", func(l []NewItem) Command { return CreateInventoryItems{l} }),
+	"create-inventory-items":           lines("items", func(l []NewItem) Command { return CreateInventoryItems{Items: l} }),
 	"update-inventory-items":           lines("updates", func(l []ItemUpdate) Command { return UpdateInventoryItems{l} }),
-	"delete-inventory-items":           names("id", func(ids []string) Command { return DeleteInventoryItems{ids} }),
+	"delete-inventory-items":           names("id", func(ids []string) Command { return DeleteInventoryItems{IDs: ids} }),
 	"restore-inventory-items":          names("id", func(ids []string) Command { return RestoreInventoryItems{ids} }),
-	"create-inventory-levels":          lines("inventory_levels", func(l []NewLevel) Command { return CreateInventoryLevels{l} }),
+	"create-inventory-levels":          lines("inventory_levels", func(l []NewLevel) Command { return CreateInventoryLevels{Levels: l} }),
 	"update-inventory-levels":          lines("updates", func(l []LevelUpdate) Command { return UpdateInventoryLevels{l} }),
 	"delete-inventory-levels":          object[DeleteInventoryLevels],
 	"batch-inventory-item-levels":      object[BatchInventoryItemLevels],
@@ -35,7 +35,7 @@ var decoders = map[string]func(body []byte) (Command, error){
 	"adjust-inventory-levels":          lines("updates", func(l []Adjustment) Command { return AdjustInventoryLevels{l} }),
 	"create-reservations":              lines("reservations", func(l []NewReservation) Command { return CreateReservations{l} }),
 	"update-reservations":              lines("updates", func(l []ReservationUpdate) Command { return UpdateReservations{l} }),
-	"delete-reservations":              names("id", func(ids []string) Command { return DeleteReservations{ids} }),
+	"delete-reservations":              names("id", func(ids []string) Command { return DeleteReservations{IDs: ids} }),
 	"delete-reservations-by-line-item": names("line_item_id", func(ids []string) Command { return DeleteReservationsByLineItem{ids} }),
 	"delete-reservations-by-location":  names("location_id", func(ids []string) Command { return DeleteReservationsByLocation{ids} }),
 	"restore-reservations":             names("id", func(ids []string) Command { return RestoreReservations{ids} }),
@@ -43,10 +43,11 @@ var decoders = map[string]func(body []byte) (Command, error){
 	"attach-inventory-items":           lines("links", func(l []NewLink) Command { return AttachInventoryItems{l} }),
 	"update-inventory-links":           lines("links", func(l []LinkUpdate) Command { return UpdateInventoryLinks{l} }),
 	"detach-inventory-items":           lines("links", func(l []LinkName) Command { return DetachInventoryItems{l} }),
+	"batch-inventory-links":            object[BatchInventoryLinks],
 	"create-stock-locations":           lines("locations", func(l []NewLocation) Command { return CreateStockLocations{l} }),
 	"update-stock-locations":           lines("updates", func(l []LocationUpdate) Command { return UpdateStockLocations{l} }),
 	"update-stock-location-links":      lines("updates", func(l []LocationLinksUpdate) Command { return UpdateStockLocationLinks{l} }),
-	"delete-stock-locations":           names("id", func(ids []string) Command { return DeleteStockLocations{ids} }),
+	"delete-stock-locations":           names("id", func(ids []string) Command { return DeleteStockLocations{IDs: ids} }),
 }
 
 // Names are the names of all commands, sorted.
@@ -324,8 +325,11 @@ func textWithin(field, value string, bound int) error {
 		return fault.New(fault.Invalid, "too_long", "Field '%s' has %d bytes, at most %d are allowed", field, len(value), bound).
 			With("field", field)
 	}
-	if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
+	if !utf8.ValidString(value) {
 		return fault.New(fault.Invalid, "invalid_text", "Field '%s' is not valid UTF-8 text", field).With("field", field)
+	}
+	if strings.ContainsRune(value, 0) {
+		return fault.New(fault.Invalid, "invalid_text", "Field '%s' must not contain NUL", field).With("field", field)
 	}
 	return nil
 }

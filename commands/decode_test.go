@@ -161,6 +161,11 @@ func TestWhatMakesNoSenseIsRefusedByName(t *testing.T) {
 	}
 }
 
+func TestATextWithANULIsToldApartFromOneThatIsNotUTF8(t *testing.T) {
+	s := newShop(t)
+	require.Equal(t, "Field 'title' must not contain NUL", s.refuse("invalid_text", "create-inventory-items", `{"title":"a\u0000b"}`).Message)
+}
+
 func TestACommandHasAtMost20000Lines(t *testing.T) {
 	s := newShop(t)
 	s.stocked("cup", "paris", 0)
@@ -172,12 +177,14 @@ func TestACommandHasAtMost20000Lines(t *testing.T) {
 		level  = `{"inventory_item_id":"cup","location_id":"oslo"}`
 	)
 	for name, body := range map[string]string{
-		"adjust-inventory-levels":         lines(commands.MaxLines+1, adjust),
-		"delete-reservations":             lines(commands.MaxLines+1, `"r"`),
-		"batch-inventory-item-levels":     fmt.Sprintf(`{"create":%s,"delete":%s}`, lines(commands.MaxLines/2, level), lines(commands.MaxLines/2+1, `"L"`)),
-		"bulk-create-delete-levels":       fmt.Sprintf(`{"creates":%s,"deletes":%s}`, lines(commands.MaxLines/2, level), lines(commands.MaxLines/2+1, level)),
-		"delete-inventory-levels":         fmt.Sprintf(`{"id":%s,"ids":%s}`, lines(commands.MaxLines/2, `"L"`), lines(commands.MaxLines/2+1, `"L"`)),
-		"create-inventory-items":          fmt.Sprintf(`{"location_levels":%s}`, lines(commands.MaxLines, `{"location_id":"a"}`)),
+		"adjust-inventory-levels":     lines(commands.MaxLines+1, adjust),
+		"delete-reservations":         lines(commands.MaxLines+1, `"r"`),
+		"batch-inventory-item-levels": fmt.Sprintf(`{"create":%s,"delete":%s}`, lines(commands.MaxLines/2, level), lines(commands.MaxLines/2+1, `"L"`)),
+		"bulk-create-delete-levels":   fmt.Sprintf(`{"creates":%s,"deletes":%s}`, lines(commands.MaxLines/2, level), lines(commands.MaxLines/2+1, level)),
+		"delete-inventory-levels":     fmt.Sprintf(`{"id":%s,"ids":%s}`, lines(commands.MaxLines/2, `"L"`), lines(commands.MaxLines/2+1, `"L"`)),
+		"create-inventory-items":      fmt.Sprintf(`{"location_levels":%s}`, lines(commands.MaxLines, `{"location_id":"a"}`)),
+		"batch-inventory-links": fmt.Sprintf(`{"create":%s,"delete":%s}`,
+			lines(commands.MaxLines/2, `{"variant_id":"v","inventory_item_id":"cup"}`), lines(commands.MaxLines/2+1, `{"variant_id":"v","inventory_item_id":"cup"}`)),
 		"delete-reservations-by-location": lines(commands.MaxLines+1, `"r"`),
 		"update-stock-location-links": fmt.Sprintf(`{"id":"a","sales_channels":{"add":%s},"fulfillment_providers":{"remove":%s}}`,
 			lines(commands.MaxLines/2, `"c"`), lines(commands.MaxLines/2, `"p"`)),

@@ -27,6 +27,9 @@ type ItemLevel struct {
 // answers with the items.
 type CreateInventoryItems struct {
 	Items []NewItem `json:"items"`
+	// KnownLocations refuses levels at locations that are not open, also where the
+	// ledger does not.
+	KnownLocations bool `json:"-"`
 }
 
 // Name implements Command.
@@ -64,6 +67,9 @@ func (c CreateInventoryItems) prefetch(_ context.Context, p *prefetch) error {
 			p.sku(*n.SKU.Value)
 		}
 		for _, l := range n.LocationLevels {
+			if c.KnownLocations {
+				p.location(l.LocationID)
+			}
 			p.openLocation(l.LocationID)
 		}
 	}
@@ -71,7 +77,22 @@ func (c CreateInventoryItems) prefetch(_ context.Context, p *prefetch) error {
 }
 
 func (c CreateInventoryItems) decide(d *decision) (any, error) {
-	return each(d, c.Items, d.createItem)
+	return each(d, c.Items, func(n NewItem) (ItemRow, error) {
+		if c.KnownLocations {
+			if err := d.openLocations(n.locations()...); err != nil {
+				return ItemRow{}, err
+			}
+		}
+		return d.createItem(n)
+	})
+}
+
+func (n NewItem) locations() []string {
+	all := make([]string, len(n.LocationLevels))
+	for i, l := range n.LocationLevels {
+		all[i] = l.LocationID
+	}
+	return all
 }
 
 func (d *decision) createItem(n NewItem) (ItemRow, error) {
@@ -203,7 +224,8 @@ func checkChanges(c domain.ItemChanges) error {
 // DeleteInventoryItems deletes items with their levels and variant links. It
 // refuses while any of them has reservations. It answers with the ids.
 type DeleteInventoryItems struct {
-	IDs []string `json:"ids"`
+	IDs           []string `json:"ids"`
+	IgnoreUnknown bool     `json:"-"` // pass over those that never were
 }
 
 // Name implements Command.
@@ -226,7 +248,9 @@ func (c DeleteInventoryItems) prefetch(ctx context.Context, p *prefetch) error {
 }
 
 func (c DeleteInventoryItems) decide(d *decision) (any, error) {
-	_, err := each(d, c.IDs, func(id string) (struct{}, error) { return struct{}{}, d.deleteItem(id) })
+	_, err := each(d, c.IDs, func(id string) (struct{}, error) {
+		return struct{}{}, unlessIgnored(c.IgnoreUnknown, d.deleteItem(id))
+	})
 	return ids(c.IDs), err
 }
 

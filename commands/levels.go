@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/stockledger/stockledger/domain"
 	"github.com/stockledger/stockledger/events"
@@ -50,6 +51,27 @@ func (p *prefetch) openLocation(id string) {
 	}
 }
 
+// openLocations refuses locations that are not open.
+func (d *decision) openLocations(ids ...string) error {
+	var unknown []string
+	seen := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		location, err := d.location(id)
+		if err != nil {
+			return err
+		}
+		if !location.Exists() && !seen[id] {
+			unknown = append(unknown, id)
+		}
+		seen[id] = true
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	return fault.New(fault.NotFound, "not_found", "Stock locations with ids: %s was not found", strings.Join(unknown, ", ")).
+		With("location_id", unknown[0])
+}
+
 func (p *prefetch) newLevels(ctx context.Context, levels []NewLevel) error {
 	for _, n := range levels {
 		p.item(n.InventoryItemID)
@@ -71,13 +93,8 @@ func (d *decision) newLevel(n NewLevel) (LevelRow, error) {
 
 func (d *decision) createLevel(item string, n domain.NewLevel) (LevelRow, error) {
 	if d.engine.config.RequireKnownLocations {
-		location, err := d.location(n.LocationID)
-		if err != nil {
+		if err := d.openLocations(n.LocationID); err != nil {
 			return LevelRow{}, err
-		}
-		if !location.Exists() {
-			return LevelRow{}, fault.New(fault.NotFound, "not_found", "Stock locations with ids: %s was not found", n.LocationID).
-				With("location_id", n.LocationID)
 		}
 	}
 	if n.ID != "" {
@@ -111,6 +128,10 @@ func (d *decision) level(item, location string, decide func(*domain.Item) ([]eve
 // the levels.
 type CreateInventoryLevels struct {
 	Levels []NewLevel `json:"inventory_levels"`
+	// KnownLocations refuses levels at locations that are not open, also where the
+	// ledger does not. Like every option that is not in JSON, it is for programs that
+	// speak for others, and no part of what a key belongs to.
+	KnownLocations bool `json:"-"`
 }
 
 // Name implements Command.
@@ -119,11 +140,23 @@ func (CreateInventoryLevels) Name() string { return "create-inventory-levels" }
 func (c CreateInventoryLevels) check() error { return eachLine(c.Levels, NewLevel.check) }
 
 func (c CreateInventoryLevels) prefetch(ctx context.Context, p *prefetch) error {
+	if c.KnownLocations {
+		for _, n := range c.Levels {
+			p.location(n.LocationID)
+		}
+	}
 	return p.newLevels(ctx, c.Levels)
 }
 
 func (c CreateInventoryLevels) decide(d *decision) (any, error) {
-	return each(d, c.Levels, d.newLevel)
+	return each(d, c.Levels, func(n NewLevel) (LevelRow, error) {
+		if c.KnownLocations {
+			if err := d.openLocations(n.LocationID); err != nil {
+				return LevelRow{}, err
+			}
+		}
+		return d.newLevel(n)
+	})
 }
 
 // LevelUpdate sets quantities of a level, which is named by its id, by its item
@@ -301,7 +334,7 @@ func (c DeleteInventoryLevels) prefetch(ctx context.Context, p *prefetch) error 
 }
 
 func (c DeleteInventoryLevels) decide(d *decision) (any, error) {
-	deleted, err := d.deleteLevels(c.ids(), c.Force)
+	deleted, err := d.deleteLevels(c.ids(), c.Force, false)
 	if err != nil {
 		return nil, err
 	}
@@ -330,15 +363,16 @@ func (c DeleteInventoryLevels) decide(d *decision) (any, error) {
 	return ids(deleted, more), err
 }
 
-// deleteLevels deletes levels by their ids. Those deleted before are left alone.
-func (d *decision) deleteLevels(ids []string, force bool) ([]string, error) {
+// deleteLevels deletes levels by their ids. Those deleted before are left alone,
+// and so are those that never were, if they are to be passed over.
+func (d *decision) deleteLevels(ids []string, force, ignoreUnknown bool) ([]string, error) {
 	return each(d, ids, func(id string) (string, error) {
 		item, l, live, err := d.findLevel(id)
 		switch {
 		case err != nil:
 			return "", err
 		case item == "":
-			return "", levelNotFound(id)
+			return id, unlessIgnored(ignoreUnknown, levelNotFound(id))
 		case !live:
 			return id, nil
 		}
@@ -440,6 +474,8 @@ type BatchInventoryItemLevels struct {
 	Update []LevelUpdate `json:"update,omitzero"`
 	Delete []string      `json:"delete,omitzero"` // level ids
 	Force  bool          `json:"force,omitzero"`
+	// IgnoreUnknown passes over levels that are to be deleted and never were.
+	IgnoreUnknown bool `json:"-"`
 }
 
 // BatchResult is what a batch did.
@@ -474,7 +510,7 @@ func (c BatchInventoryItemLevels) prefetch(ctx context.Context, p *prefetch) err
 }
 
 func (c BatchInventoryItemLevels) decide(d *decision) (any, error) {
-	deleted, err := d.deleteLevels(c.Delete, c.Force)
+	deleted, err := d.deleteLevels(c.Delete, c.Force, c.IgnoreUnknown)
 	if err != nil {
 		return nil, part("delete", err)
 	}

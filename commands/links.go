@@ -58,17 +58,19 @@ func (c AttachInventoryItems) prefetch(_ context.Context, p *prefetch) error {
 }
 
 func (c AttachInventoryItems) decide(d *decision) (any, error) {
-	return each(d, c.Links, func(l NewLink) (LinkRow, error) {
-		item, err := d.item(l.item())
-		if err != nil {
-			return LinkRow{}, err
-		}
-		if !item.Exists() {
-			return LinkRow{}, domain.ItemNotFound(l.item())
-		}
-		return d.link(l.LinkName, func(v *domain.Variant) ([]events.Fact, error) {
-			return v.Attach(l.variant(), l.item(), l.Required)
-		})
+	return each(d, c.Links, d.attach)
+}
+
+func (d *decision) attach(l NewLink) (LinkRow, error) {
+	item, err := d.item(l.item())
+	if err != nil {
+		return LinkRow{}, err
+	}
+	if !item.Exists() {
+		return LinkRow{}, domain.ItemNotFound(l.item())
+	}
+	return d.link(l.LinkName, func(v *domain.Variant) ([]events.Fact, error) {
+		return v.Attach(l.variant(), l.item(), l.Required)
 	})
 }
 
@@ -101,10 +103,12 @@ func (c UpdateInventoryLinks) prefetch(_ context.Context, p *prefetch) error {
 }
 
 func (c UpdateInventoryLinks) decide(d *decision) (any, error) {
-	return each(d, c.Links, func(l LinkUpdate) (LinkRow, error) {
-		return d.link(l.LinkName, func(v *domain.Variant) ([]events.Fact, error) {
-			return v.UpdateLink(l.variant(), l.item(), *l.Required)
-		})
+	return each(d, c.Links, d.updateLink)
+}
+
+func (d *decision) updateLink(l LinkUpdate) (LinkRow, error) {
+	return d.link(l.LinkName, func(v *domain.Variant) ([]events.Fact, error) {
+		return v.UpdateLink(l.variant(), l.item(), *l.Required)
 	})
 }
 
@@ -127,15 +131,69 @@ func (c DetachInventoryItems) prefetch(_ context.Context, p *prefetch) error {
 }
 
 func (c DetachInventoryItems) decide(d *decision) (any, error) {
-	return each(d, c.Links, func(l LinkName) (LinkRow, error) {
-		variant, err := d.variant(l.variant())
-		if err != nil {
-			return LinkRow{}, err
-		}
-		required, _ := variant.Link(l.item())
-		d.record(events.VariantStream(l.variant()), variant.Detach(l.variant(), l.item())...)
-		return LinkRow{l.variant(), l.item(), required}, nil
-	})
+	return each(d, c.Links, d.detach)
+}
+
+func (d *decision) detach(l LinkName) (LinkRow, error) {
+	variant, err := d.variant(l.variant())
+	if err != nil {
+		return LinkRow{}, err
+	}
+	required, _ := variant.Link(l.item())
+	d.record(events.VariantStream(l.variant()), variant.Detach(l.variant(), l.item())...)
+	return LinkRow{l.variant(), l.item(), required}, nil
+}
+
+// BatchInventoryLinks makes, changes and removes links in one commit, in this
+// order: delete, create, update.
+type BatchInventoryLinks struct {
+	Create []NewLink    `json:"create,omitzero"`
+	Update []LinkUpdate `json:"update,omitzero"`
+	Delete []LinkName   `json:"delete,omitzero"`
+}
+
+// LinksBatchResult is what a batch of links did. Deleted links have what they
+// required.
+type LinksBatchResult struct {
+	Created []LinkRow `json:"created"`
+	Updated []LinkRow `json:"updated"`
+	Deleted []LinkRow `json:"deleted"`
+}
+
+// Name implements Command.
+func (BatchInventoryLinks) Name() string { return "batch-inventory-links" }
+
+func (c BatchInventoryLinks) check() error {
+	return first(
+		part("create", AttachInventoryItems{c.Create}.check()),
+		part("update", UpdateInventoryLinks{c.Update}.check()),
+		part("delete", DetachInventoryItems{c.Delete}.check()),
+		within(len(c.Create)+len(c.Update)+len(c.Delete)),
+	)
+}
+
+func (c BatchInventoryLinks) prefetch(ctx context.Context, p *prefetch) error {
+	return first(
+		AttachInventoryItems{c.Create}.prefetch(ctx, p),
+		UpdateInventoryLinks{c.Update}.prefetch(ctx, p),
+		DetachInventoryItems{c.Delete}.prefetch(ctx, p),
+	)
+}
+
+func (c BatchInventoryLinks) decide(d *decision) (any, error) {
+	deleted, err := each(d, c.Delete, d.detach)
+	if err != nil {
+		return nil, part("delete", err)
+	}
+	created, err := each(d, c.Create, d.attach)
+	if err != nil {
+		return nil, part("create", err)
+	}
+	updated, err := each(d, c.Update, d.updateLink)
+	if err != nil {
+		return nil, part("update", err)
+	}
+	return LinksBatchResult{Created: created, Updated: updated, Deleted: deleted}, nil
 }
 
 // link makes a decision about a link and answers how it is then.

@@ -97,7 +97,8 @@ func (c UpdateStockLocations) decide(d *decision) (any, error) {
 // DeleteStockLocations closes stock locations. Levels and reservations there
 // stay; commands of their own remove them. It answers with the ids.
 type DeleteStockLocations struct {
-	IDs []string `json:"ids"`
+	IDs           []string `json:"ids"`
+	IgnoreUnknown bool     `json:"-"` // pass over those that never were
 }
 
 // Name implements Command.
@@ -114,7 +115,10 @@ func (c DeleteStockLocations) prefetch(_ context.Context, p *prefetch) error {
 
 func (c DeleteStockLocations) decide(d *decision) (any, error) {
 	if _, err := eachLocation(d, c.IDs, func(id string) string { return id },
-		func(l *domain.Location, id string) ([]events.Fact, error) { return l.Close(id) }); err != nil {
+		func(l *domain.Location, id string) ([]events.Fact, error) {
+			facts, err := l.Close(id)
+			return facts, unlessIgnored(c.IgnoreUnknown, err)
+		}); err != nil {
 		return nil, err
 	}
 	return ids(c.IDs), nil

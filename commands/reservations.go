@@ -171,7 +171,8 @@ func (c UpdateReservations) decide(d *decision) (any, error) {
 // DeleteReservations lets go of reservations, all or none. Those that hold
 // nothing any more are left alone. It answers with the ids.
 type DeleteReservations struct {
-	IDs []string `json:"ids"`
+	IDs           []string `json:"ids"`
+	IgnoreUnknown bool     `json:"-"` // pass over those that never were
 }
 
 // Name implements Command.
@@ -187,7 +188,7 @@ func (c DeleteReservations) decide(d *decision) (any, error) {
 	_, err := each(d, c.IDs, func(id string) (struct{}, error) {
 		item, it, err := d.holder(id)
 		if err != nil {
-			return struct{}{}, err
+			return struct{}{}, unlessIgnored(c.IgnoreUnknown, err)
 		}
 		return struct{}{}, d.letGo(item, it, id)
 	})

@@ -143,9 +143,9 @@ func BenchmarkHistory(b *testing.B) {
 		{"reason", projections.History{Reason: projections.Names{"sale"}}},
 		{"reference", projections.History{Reference: projections.Names{"invoice-777"}}},
 		{"kind", projections.History{Kind: projections.Names{"level-created"}, Before: head}},
-		{"recorded-hour", projections.History{RecordedFrom: start.Add(9e5 * time.Second), RecordedBefore: start.Add(903_600 * time.Second)}},
-		{"effective-hour", projections.History{EffectiveFrom: start.Add(9e5 * time.Second), EffectiveBefore: start.Add(903_600 * time.Second)}},
-		{"effective-a-year-ago", projections.History{EffectiveFrom: start.Add(-3000 * time.Hour), EffectiveBefore: start.Add(-2990 * time.Hour)}},
+		{"recorded-hour", projections.History{RecordedFrom: new(start.Add(9e5 * time.Second)), RecordedBefore: new(start.Add(903_600 * time.Second))}},
+		{"effective-hour", projections.History{EffectiveFrom: new(start.Add(9e5 * time.Second)), EffectiveBefore: new(start.Add(903_600 * time.Second))}},
+		{"effective-a-year-ago", projections.History{EffectiveFrom: new(start.Add(-3000 * time.Hour)), EffectiveBefore: new(start.Add(-2990 * time.Hour))}},
 		{"everything-newest", projections.History{Before: head}},
 	} {
 		b.Run(bc.name, func(b *testing.B) {

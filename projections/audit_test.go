@@ -78,6 +78,9 @@ func TestHistoryFilters(t *testing.T) {
 		{`{"recorded_from":` + at(2) + `}`, `4 5 5 6 7 8 11`},
 		{`{"recorded_from":` + at(2) + `,"recorded_before":` + at(5) + `}`, `4 5 5 6`},
 		{`{"recorded_before":` + at(1) + `}`, ``},
+		{`{"recorded_before":"0001-01-01T00:00:00Z"}`, ``},
+		{`{"effective_before":"0001-01-01T00:00:00Z"}`, ``},
+		{`{"recorded_from":"0001-01-01T00:00:00Z","effective_from":"0001-01-01T00:00:00Z"}`, `2 3 4 5 5 6 7 8 11`},
 		{`{"effective_before":` + at(1) + `}`, `6`},
 		{`{"effective_from":` + at(4) + `}`, `7 8 11`},
 		{`{"effective_from":"2026-03-01T08:00:00Z","effective_before":` + at(3) + `}`, `2 3 4 6`},
@@ -404,7 +407,11 @@ func why(t *testing.T, m *projections.Models, body string) string {
 		text += "; more"
 	}
 	if x.Parts != nil {
-		text += fmt.Sprintf("; parts at %d in %s %s: %s, not %s", x.Parts.Position, x.Parts.Row, x.Parts.LevelID, x.Parts.Log, x.Parts.Served)
+		served := x.Parts.Served.String()
+		if x.Parts.Stored != nil {
+			served = "'" + *x.Parts.Stored + "'"
+		}
+		text += fmt.Sprintf("; parts at %d in %s %s: %s, not %s", x.Parts.Position, x.Parts.Row, x.Parts.LevelID, x.Parts.Log, served)
 	}
 	return text
 }
@@ -471,6 +478,26 @@ func TestExplainNoticesCorruptedRows(t *testing.T) {
 		{
 			"level of an item", "inventory", `UPDATE levels SET stocked_quantity = 'Q3' WHERE id = 'lev-p'`, `{"inventory_item_id":"bolts","quantity":"stocked","take":0}`,
 			"stocked 11.5, sum of 5 is 11.5, agrees false;; after 5 of 11.5; parts at 3 in levels lev-p: 1.5, not 3",
+		},
+		{
+			"garbage in a level", "inventory", `UPDATE levels SET stocked_quantity = 'rubbish' WHERE id = 'lev-p'`, `{"inventory_item_id":"bolts","quantity":"stocked","take":0}`,
+			"stocked 11.5, sum of 5 is 11.5, agrees false;; after 5 of 11.5; parts at 3 in levels lev-p: 1.5, not 'rubbish'",
+		},
+		{
+			"garbage in the level", "inventory", `UPDATE levels SET reserved_quantity = '' WHERE id = 'lev-b'`, `{"level_id":"lev-b","take":0}`,
+			"available 10, sum of 6 is 10, agrees false;; after 6 of 10; parts at 8 in levels lev-b: 10, not ''",
+		},
+		{
+			"garbage in a total", "inventory", `UPDATE totals SET incoming_quantity = 'rubbish'`, `{"inventory_item_id":"bolts","quantity":"incoming","take":0}`,
+			"incoming 0, sum of 1 is 2, agrees false;; after 1 of 2; parts at 2 in totals : 2, not 'rubbish'",
+		},
+		{
+			"garbage nobody asks about", "inventory", `UPDATE totals SET incoming_quantity = 'rubbish'`, `{"inventory_item_id":"bolts","take":0}`,
+			"available 7.5, sum of 8 is 7.5, agrees true;; after 8 of 7.5",
+		},
+		{
+			"version", "inventory", `UPDATE totals SET version = 3`, `{"level_id":"lev-b","take":0}`,
+			"available 10, sum of 6 is 10, agrees false;; after 6 of 10; parts at 8 in totals.version : 8, not 3",
 		},
 		{
 			"movement", "movements", `UPDATE movements SET stocked = '12' WHERE id = 12`, `{"level_id":"lev-b","quantity":"stocked","position":6,"take":0}`,
@@ -561,6 +588,23 @@ func TestExplainNoticesABrokenChain(t *testing.T) {
 		require.False(t, x.Agrees)
 		require.Equal(t, "item-bolts ends at version 7, and the read model has seen 8", x.Chain.Broken)
 	})
+}
+
+// Commands are found and ordered by when they were recorded through an index.
+func TestListCommandsByWhenTheyWereRecorded(t *testing.T) {
+	m := audited().models(t)
+	for _, tc := range []struct{ body, rows string }{
+		{`{"recorded_at":` + asJSON(t, at(2)) + `}`, "command-2"},
+		{`{"recorded_at":{"$gt":` + asJSON(t, at(2)) + `,"$lte":` + asJSON(t, at(4)) + `}}`, "command-3 command-4"},
+		{`{"order":"-recorded_at","take":2}`, "command-7 command-6"},
+		{`{"order":"-recorded_at","actor":"ann"}`, "command-2 command-1"},
+	} {
+		var ids []string
+		for _, c := range ask(t, m, "list-commands", tc.body).(projections.Page[projections.Command]).Rows {
+			ids = append(ids, c.CommandID)
+		}
+		require.Equal(t, tc.rows, strings.Join(ids, " "), tc.body)
+	}
 }
 
 // Commands are found by all that they were sent with.

@@ -51,6 +51,7 @@ CREATE INDEX commands_by_actor       ON commands (actor) WHERE actor IS NOT NULL
 CREATE INDEX commands_by_reason      ON commands (reason) WHERE reason IS NOT NULL;
 CREATE INDEX commands_by_reference   ON commands (reference) WHERE reference IS NOT NULL;
 CREATE INDEX commands_by_correlation ON commands (correlation_id) WHERE correlation_id IS NOT NULL;
+CREATE INDEX commands_by_recorded    ON commands (recorded_at);
 CREATE INDEX commands_by_effective   ON commands (effective_at) WHERE effective_at <> recorded_at;`,
 	fold: newCommandsFold,
 }
@@ -175,6 +176,7 @@ var commandsTable = table{
 		{name: `commands_by_reason`, table: `commands`, column: `reason`, then: `position`, given: true},
 		{name: `commands_by_reference`, table: `commands`, column: `reference`, then: `position`, given: true},
 		{name: `commands_by_correlation`, table: `commands`, column: `correlation_id`, then: `position`, given: true},
+		{name: `commands_by_recorded`, table: `commands`, column: `recorded_at`, then: `position`},
 	},
 }
 

@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -33,7 +34,7 @@ type Explain struct {
 // log itself.
 type Explanation struct {
 	Quantity string          `json:"quantity"`
-	Value    events.Quantity `json:"value"`  // what the read model answers
+	Value    events.Quantity `json:"value"`  // what the read model answers; 0 when it cannot, as Parts says
 	Events   int             `json:"events"` // how many movements changed the quantity
 	Sum      events.Quantity `json:"sum"`    // what they add up to, by the log
 	Served   Served          `json:"served"`
@@ -55,11 +56,14 @@ type Served struct {
 
 // A Parting is the first place where the log and a read model part.
 type Parting struct {
-	Position uint64          `json:"position"` // of the event after which they do
-	LevelID  string          `json:"level_id"` // "" when it is the sum of an item that is wrong
-	Row      string          `json:"row"`      // movements, levels or totals
-	Log      events.Quantity `json:"log"`
-	Served   events.Quantity `json:"served"`
+	Position uint64 `json:"position"` // of the event after which they do
+	LevelID  string `json:"level_id"` // "" when it is the sum of an item that is wrong
+	// Row is movements, levels or totals; or totals.version, of which Log and Served
+	// are versions of the item's stream.
+	Row    string          `json:"row"`
+	Log    events.Quantity `json:"log"`
+	Served events.Quantity `json:"served"`
+	Stored *string         `json:"stored,omitempty"` // what stands in the row when that is no quantity
 }
 
 // Chain is what became of checking the hash chain of the item's stream.
@@ -144,15 +148,38 @@ func (m *Models) Explain(ctx context.Context, q Explain) (Explanation, error) {
 // served is what a read model says, and up to where the log must say the same.
 type served struct {
 	Served
-	item string
-	rows []servedRow // the first one is what is explained
+	item  string
+	until uint64      // position up to which the rows hold the log
+	rows  []servedRow // the first one is what is explained
 }
 
 // A servedRow says a quantity, of one level or of all.
 type servedRow struct {
-	name  string // of its table
-	level string // "" for all
-	value events.Quantity
+	name   string // of its table
+	level  string // "" for all
+	value  events.Quantity
+	stored *string // instead of a value
+}
+
+// A reading is what a row says of all quantities.
+type reading struct {
+	holding
+	available events.Quantity
+	garbled   map[string]*string // what is no quantity, as it is stored, by name
+}
+
+// A doubted quantity is scanned even if it is none; then it is 0.
+type doubted struct {
+	sql.Scanner
+	stored **string
+}
+
+// Scan implements sql.Scanner.
+func (d doubted) Scan(stored any) error {
+	if d.Scanner.Scan(stored) != nil {
+		*d.stored = new(fmt.Sprint(stored))
+	}
+	return nil
 }
 
 // servedNow is what the rows say that all queries are answered from.
@@ -163,6 +190,9 @@ func (m *Models) servedNow(ctx context.Context, q Explain) (s served, err error)
 	}
 	defer tx.Rollback()
 	s.Model, s.item = m.inventory.name, q.ItemID
+	if err := tx.QueryRowContext(ctx, `SELECT position FROM checkpoint`).Scan(&s.until); err != nil {
+		return s, err
+	}
 	const of = `SELECT ` + servedColumns + `, id, inventory_item_id, deleted_at IS NOT NULL FROM levels WHERE `
 	text, args := of+`inventory_item_id = ?`, []any{q.ItemID}
 	switch {
@@ -177,12 +207,12 @@ func (m *Models) servedNow(ctx context.Context, q Explain) (s served, err error)
 	_, err = gather(rows, err, func(r scanner) (none struct{}, err error) {
 		var id string
 		var deleted bool
-		h, available, err := scanServed(r, &id, &s.item, &deleted)
+		row, err := scanServed(r, &id, &s.item, &deleted)
 		if deleted { // then it counts nothing
-			h, available = holding{}, events.Quantity{}
+			row = reading{}
 		}
-		sum = sum.plus(h)
-		levels = append(levels, q.served("levels", id, h, available)...)
+		sum = sum.plus(row.holding)
+		levels = append(levels, q.served("levels", id, row)...)
 		return none, err
 	})
 	if err != nil {
@@ -193,33 +223,42 @@ func (m *Models) servedNow(ctx context.Context, q Explain) (s served, err error)
 	}
 	rows, err = tx.QueryContext(ctx, `SELECT `+servedColumns+`, version FROM items JOIN totals USING (position) WHERE id = ?`, s.item)
 	_, found, err := first(rows, err, func(r scanner) (none struct{}, err error) {
-		h, available, err := scanServed(r, &s.Version)
+		row, err := scanServed(r, &s.Version)
 		if q.LevelID == "" && q.LocationID == "" {
-			s.rows = q.served("totals", "", h, available)
+			s.rows = q.served("totals", "", row)
 		}
 		return none, err
 	})
 	if err == nil && !found {
 		err = itemNotFound(s.item)
 	}
-	s.rows = slices.Concat(s.rows, q.served("levels", "", sum, sum.available()), levels)
+	s.rows = slices.Concat(s.rows, q.served("levels", "", reading{holding: sum, available: sum.available()}), levels)
 	return s, err
 }
 
 const servedColumns = `stocked_quantity, reserved_quantity, incoming_quantity, available_quantity`
 
 // scanServed reads servedColumns, and what follows them.
-func scanServed(r scanner, more ...any) (h holding, available events.Quantity, err error) {
-	err = r.Scan(append([]any{amount{&h.stocked}, amount{&h.reserved}, amount{&h.incoming}, amount{&available}}, more...)...)
-	return h, available, err
+func scanServed(r scanner, more ...any) (row reading, err error) {
+	var stocked, reserved, incoming, available *string
+	err = r.Scan(append([]any{
+		doubted{amount{&row.stocked}, &stocked},
+		doubted{amount{&row.reserved}, &reserved},
+		doubted{amount{&row.incoming}, &incoming},
+		doubted{amount{&row.available}, &available},
+	}, more...)...)
+	row.garbled = map[string]*string{
+		"stocked": stocked, "reserved": reserved, "incoming": incoming, "available": cmp.Or(stocked, reserved, available),
+	}
+	return row, err
 }
 
 // served is what a row says of the quantity. What is available is answered from
 // two others, and found by what is stored.
-func (q *Explain) served(name, level string, h holding, available events.Quantity) []servedRow {
-	rows := []servedRow{{name, level, quantities[q.Quantity](h)}}
-	if q.Quantity == "available" && !available.Equal(h.available()) {
-		rows = append(rows, servedRow{name, level, available})
+func (q *Explain) served(name, level string, row reading) []servedRow {
+	rows := []servedRow{{name, level, quantities[q.Quantity](row.holding), row.garbled[q.Quantity]}}
+	if q.Quantity == "available" && !row.available.Equal(row.holding.available()) {
+		rows = append(rows, servedRow{name, level, row.available, row.garbled["available"]})
 	}
 	return rows
 }
@@ -230,7 +269,7 @@ func (m *Models) servedThen(ctx context.Context, q Explain) (s served, err error
 	if err != nil {
 		return s, err
 	}
-	s.Model, s.Position, s.item = m.movements.name, then.Position, q.ItemID
+	s.Model, s.Position, s.until, s.item = m.movements.name, then.Position, then.Position, q.ItemID
 	if q.LevelID != "" {
 		err := m.lookBack(ctx, func(p *past) error {
 			return p.tx.QueryRowContext(ctx, `SELECT inventory_item_id FROM levels WHERE id = ?`, q.LevelID).Scan(&s.item)
@@ -242,7 +281,7 @@ func (m *Models) servedThen(ctx context.Context, q Explain) (s served, err error
 	of := quantities[q.Quantity]
 	s.rows = []servedRow{{name: "movements", value: of(holding{*then.Stocked, *then.Reserved, *then.Incoming})}}
 	for _, l := range then.Levels {
-		s.rows = append(s.rows, servedRow{"movements", l.LevelID, of(holding{l.Stocked, l.Reserved, l.Incoming})})
+		s.rows = append(s.rows, servedRow{name: "movements", level: l.LevelID, value: of(holding{l.Stocked, l.Reserved, l.Incoming})})
 	}
 	return s, nil
 }
@@ -278,7 +317,7 @@ func (x *explainer) read(ctx context.Context, store events.Store) error {
 		if err != nil {
 			return err
 		}
-		if x.asked.now() && e.Version > x.served.Version || !x.asked.now() && e.Position > x.served.Position {
+		if e.Position > x.served.until {
 			break
 		}
 		if err := e.Verify(x.head); err != nil && x.Chain.Broken == "" {
@@ -409,9 +448,16 @@ func (x *explainer) conclude(ctx context.Context, m *Models) error {
 		if row.level != "" {
 			sum = x.of(x.held[row.level])
 		}
-		if !sum.Equal(row.value) && (x.Parts == nil || position <= x.Parts.Position) { // of two, the row of one level
-			x.Parts = &Parting{Position: position, LevelID: row.level, Row: row.name, Log: sum, Served: row.value}
+		if (row.stored != nil || !sum.Equal(row.value)) && (x.Parts == nil || position <= x.Parts.Position) { // of two, the row of one level
+			x.Parts = &Parting{Position: position, LevelID: row.level, Row: row.name, Log: sum, Served: row.value, Stored: row.stored}
 		}
+	}
+	if x.Parts == nil && x.asked.now() && x.head.Version > x.served.Version {
+		x.Parts = &Parting{
+			Position: x.head.Position, Row: "totals.version",
+			Log: events.Units(int64(x.head.Version)), Served: events.Units(int64(x.served.Version)),
+		}
+		return nil
 	}
 	x.Agrees = x.Parts == nil && x.Chain.Verified
 	if x.Parts == nil {
@@ -442,14 +488,15 @@ func (x *explainer) find(ctx context.Context, store events.Store, p *past) error
 			held := again.held[c.level].plus(c.deltas())
 			again.held[c.level] = held
 			rows, err := p.query(ctx, `SELECT stocked, reserved, incoming FROM movements WHERE id = ?`, 2*int64(e.Position)+int64(nth))
+			var stored *string
 			row, _, err := first(rows, err, func(s scanner) (h holding, err error) {
-				return h, s.Scan(sparse{&h.stocked}, sparse{&h.reserved}, sparse{&h.incoming})
+				return h, s.Scan(doubted{sparse{&h.stocked}, &stored}, doubted{sparse{&h.reserved}, &stored}, doubted{sparse{&h.incoming}, &stored})
 			})
 			if err != nil {
 				return err
 			}
 			if log, served := x.of(held), x.of(row); !log.Equal(served) {
-				x.Parts = &Parting{Position: e.Position, LevelID: c.level, Row: "movements", Log: log, Served: served}
+				x.Parts = &Parting{Position: e.Position, LevelID: c.level, Row: "movements", Log: log, Served: served, Stored: stored}
 				return nil
 			}
 		}

@@ -3,6 +3,7 @@ package projections
 import (
 	"database/sql/driver"
 	"testing"
+	"time"
 )
 
 // Connect opens a file as the models do.
@@ -17,6 +18,12 @@ func (cfg Config) Holding(rows int) Config {
 // Finding is cfg with lists that take so many rows for few.
 func (cfg Config) Finding(few int) Config {
 	cfg.few = few
+	return cfg
+}
+
+// Within is cfg with queries that may take so long.
+func (cfg Config) Within(longest time.Duration) Config {
+	cfg.longest = longest
 	return cfg
 }
 

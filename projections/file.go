@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"modernc.org/sqlite"
 
@@ -26,14 +27,15 @@ const readers = 4
 // and never wait for the writer.
 type file struct {
 	path    string
-	empty   bool        // no event has been folded yet, as of opening
-	late    string      // makes the indexes that are not there yet
-	due     uint64      // the position at which they are made
-	ready   atomic.Bool // they are there
-	held    int         // how many rows of a table to keep in memory
-	few     int         // how many rows a list may look at and sort without a second thought
-	db      *sql.DB     // for pages, which may take their time
-	short   *sql.DB     // for lookups, so that neither a fold nor the engine ever waits for a page
+	empty   bool          // no event has been folded yet, as of opening
+	late    string        // makes the indexes that are not there yet
+	due     uint64        // the position at which they are made
+	ready   atomic.Bool   // they are there
+	held    int           // how many rows of a table to keep in memory
+	few     int           // how many rows a list may look at and sort without a second thought
+	longest time.Duration // that a query may take
+	db      *sql.DB       // for pages, which may take their time
+	short   *sql.DB       // for lookups, so that neither a fold nor the engine ever waits for a page
 	writer  *writer
 	lookups sync.Map // of *sql.Stmt by text; every text is a constant
 }
@@ -50,7 +52,7 @@ const checkpointSchema = `CREATE TABLE checkpoint (
 func openFile(ctx context.Context, cfg Config, d definition, head uint64) (_ *file, at uint64, err error) {
 	f := &file{
 		path: filepath.Join(cfg.Dir, fmt.Sprintf("%s.v%d.db", d.name, d.version)),
-		held: cmp.Or(cfg.held, defaultHeld), few: cmp.Or(cfg.few, defaultFew),
+		held: cmp.Or(cfg.held, defaultHeld), few: cmp.Or(cfg.few, defaultFew), longest: cmp.Or(cfg.longest, longest),
 	}
 	logID := cfg.Store.LogID()
 	defer func() {
@@ -186,6 +188,12 @@ func (f *file) lookup(ctx context.Context, text string, args ...any) (*sql.Rows,
 		}
 	}
 	return stmt.(*sql.Stmt).QueryContext(ctx, args...)
+}
+
+// atOnce has a query find all its rows before it yields the first. The driver
+// breaks off a query with its context only until then.
+func atOnce(text string) string {
+	return `WITH hits AS MATERIALIZED (` + text + `) SELECT * FROM hits`
 }
 
 // A scanner is a *sql.Rows at one of its rows.

@@ -353,8 +353,8 @@ func (f *finder) follow(ctx context.Context, w way, s segment, limit, skip int) 
 
 func (f *finder) run(ctx context.Context, q statement, key string, limit, skip int) ([]found, error) {
 	columns, order := f.ordered(q, key)
-	rows, err := f.tx.QueryContext(ctx, `SELECT `+columns+` FROM `+q.from+whereAll(q.where)+` ORDER BY `+order+` LIMIT ? OFFSET ?`,
-		append(q.args, limit, skip)...)
+	rows, err := f.tx.QueryContext(ctx,
+		atOnce(`SELECT `+columns+` FROM `+q.from+whereAll(q.where)+` ORDER BY `+order+` LIMIT ? OFFSET ?`), append(q.args, limit, skip)...)
 	return gather(rows, err, func(s scanner) (found, error) { return f.scan(s) })
 }
 

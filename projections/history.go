@@ -87,11 +87,11 @@ type History struct {
 	CommandID   Names `json:"command_id"`
 	Correlation Names `json:"correlation_id"`
 
-	// From is included, Before is not; the zero time bounds nothing.
-	RecordedFrom    time.Time `json:"recorded_from"`
-	RecordedBefore  time.Time `json:"recorded_before"`
-	EffectiveFrom   time.Time `json:"effective_from"`
-	EffectiveBefore time.Time `json:"effective_before"`
+	// From is included, Before is not; nil bounds nothing.
+	RecordedFrom    *time.Time `json:"recorded_from"`
+	RecordedBefore  *time.Time `json:"recorded_before"`
+	EffectiveFrom   *time.Time `json:"effective_from"`
+	EffectiveBefore *time.Time `json:"effective_before"`
 
 	// After and Before bound the positions; neither is included. With Before
 	// alone, the newest movements before it are taken, otherwise the oldest.
@@ -149,13 +149,6 @@ func (h History) check() error {
 	return checkTake(h.take())
 }
 
-func checkTake(take int) error {
-	if take < 0 || take > maxTake {
-		return fault.New(fault.Invalid, "invalid_value", "take must be 0 to %d, not %d", maxTake, take).With("field", "take")
-	}
-	return nil
-}
-
 func (h *History) take() int {
 	if h.Take == nil {
 		return defaultTake
@@ -182,7 +175,7 @@ func (h *History) balances() bool {
 }
 
 // timed reports whether it matters when the movements happened.
-func (h *History) timed() bool { return !h.EffectiveFrom.IsZero() || !h.EffectiveBefore.IsZero() }
+func (h *History) timed() bool { return h.EffectiveFrom != nil || h.EffectiveBefore != nil }
 
 // StockHistory lists movements, oldest first, with running sums.
 func (m *Models) StockHistory(ctx context.Context, h History) (page Movements, err error) {
@@ -273,15 +266,15 @@ func (s *inquiry) bound(ctx context.Context) error {
 	if s.Before > 0 && s.Before <= uint64(s.horizon) {
 		last = int64(s.Before) - 1
 	}
-	if !s.RecordedFrom.IsZero() {
-		position, err := s.positionAt(ctx, microsUp(s.RecordedFrom)-1)
+	if s.RecordedFrom != nil {
+		position, err := s.positionAt(ctx, microsUp(*s.RecordedFrom)-1)
 		if err != nil {
 			return err
 		}
 		after = max(after, uint64(position))
 	}
-	if !s.RecordedBefore.IsZero() {
-		position, err := s.positionAt(ctx, microsUp(s.RecordedBefore)-1)
+	if s.RecordedBefore != nil {
+		position, err := s.positionAt(ctx, microsUp(*s.RecordedBefore)-1)
 		if err != nil {
 			return err
 		}
@@ -289,11 +282,11 @@ func (s *inquiry) bound(ctx context.Context) error {
 	}
 	s.after, s.before = lastID(int64(after)), lastID(last)+1
 	s.from, s.to = math.MinInt64+1, math.MaxInt64
-	if !s.EffectiveFrom.IsZero() {
-		s.from = microsUp(s.EffectiveFrom)
+	if s.EffectiveFrom != nil {
+		s.from = microsUp(*s.EffectiveFrom)
 	}
-	if !s.EffectiveBefore.IsZero() {
-		s.to = microsUp(s.EffectiveBefore)
+	if s.EffectiveBefore != nil {
+		s.to = microsUp(*s.EffectiveBefore)
 	}
 	return nil
 }
@@ -533,8 +526,8 @@ func (s *inquiry) follow(ctx context.Context, l lead, rows []Movement, limit int
 		residual += ` AND +c.effective_at >= ? AND +c.effective_at < ?`
 		args = append(args, s.from, s.to)
 	}
-	text := `SELECT ` + movementColumns + ` FROM ` + l.from + ` WHERE ` + l.where + residual +
-		` ORDER BY ` + strings.Join(l.order, direction+`, `) + direction + ` LIMIT ?`
+	text := atOnce(`SELECT ` + movementColumns + ` FROM ` + l.from + ` WHERE ` + l.where + residual +
+		` ORDER BY ` + strings.Join(l.order, direction+`, `) + direction + ` LIMIT ?`)
 	for _, source := range l.sources {
 		after, before := l.bounds(s)
 		if len(rows) == limit {

@@ -14,6 +14,7 @@ import (
 const (
 	defaultTake = 50
 	maxTake     = 1000
+	maxSkip     = 1_000_000 // the rows that are skipped are passed one by one
 )
 
 // List says which rows are wanted. The zero List is the first page of all that
@@ -51,10 +52,15 @@ type list[T any] struct {
 	relations map[string]relation[T]
 }
 
-// run answers a list: it finds where the rows of the page are, then reads them
+// run answers a list.
+func (l list[T]) run(ctx context.Context, m *model, asked List) (Page[T], error) {
+	return within(ctx, m, func(ctx context.Context) (Page[T], error) { return l.answer(ctx, m, asked) })
+}
+
+// answer finds where the rows of the page are, then reads them
 // and what they bring along. That is one transaction, so that all of it is of
 // the same moment.
-func (l list[T]) run(ctx context.Context, m *model, asked List) (Page[T], error) {
+func (l list[T]) answer(ctx context.Context, m *model, asked List) (Page[T], error) {
 	page := Page[T]{Rows: []T{}, Skip: asked.Skip, Take: defaultTake}
 	if asked.Take != nil {
 		page.Take = *asked.Take
@@ -169,7 +175,15 @@ func checkPage(skip, take int) error {
 	switch {
 	case skip < 0:
 		return fault.New(fault.Invalid, "invalid_value", "skip must not be negative, not %d", skip).With("field", "skip")
-	case take < 0 || take > maxTake:
+	case skip > maxSkip:
+		return fault.New(fault.Invalid, "invalid_value", "skip must be 0 to %d, not %d; to go further, go from page to page by the cursor in next", maxSkip, skip).
+			With("field", "skip").With("max", maxSkip)
+	}
+	return checkTake(take)
+}
+
+func checkTake(take int) error {
+	if take < 0 || take > maxTake {
 		return fault.New(fault.Invalid, "invalid_value", "take must be 0 to %d, not %d", maxTake, take).With("field", "take")
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/events/memstore"
 )
 
 // A planner notes how SQLite goes about each query it runs.
@@ -51,6 +52,26 @@ func (p *planner) explain(text string, args []any) {
 // scansTable is a step that reads a table from end to end. One that goes through
 // an index, in the order of the page, stops when the page is full.
 var scansTable = regexp.MustCompile(`SCAN (items|totals|levels|reservations)\b($|;)`)
+
+// Nor is one of commands by when they were recorded, which they are in the order of.
+func TestCommandsAreFoundByWhenTheyWereRecorded(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), Store: memstore.New()}
+	m, err := Open(t.Context(), cfg)
+	require.NoError(t, err)
+	defer m.Close()
+	for _, asked := range []List{
+		{Filter: where("recorded_at", is("$gte", "2024-01-01"))},
+		{Order: []string{"-recorded_at"}},
+		{Order: []string{"recorded_at"}, Filter: where("recorded_at", is("$lt", "2024-01-01"))},
+	} {
+		for _, plan := range plans(t, m.movements, &commandsTable, asked, 1) {
+			require.NotRegexp(t, `SCAN commands($|;)`, plan)
+			if asked.Filter == nil && strings.HasPrefix(plan, "find:") {
+				require.NotContains(t, plan, "ORDER BY")
+			}
+		}
+	}
+}
 
 // plans are those of a list.
 func plans(t *testing.T, m *model, of *table, asked List, few int) []string {
@@ -113,6 +134,11 @@ func TestNoListOfAnIndexedColumnScans(t *testing.T) {
 	}
 	for _, q := range a.itemQuestions() {
 		all := plans(t, m, &itemsTable, q.List, 5)
+		for _, plan := range all {
+			if strings.HasPrefix(plan, "find:") {
+				require.Contains(t, plan, "MATERIALIZE hits", "it cannot be broken off") // see atOnce
+			}
+		}
 		t.Logf("%s\n\t%s", q.name, strings.Join(all, "\n\t"))
 		if q.Q != "" && q.name != "q-short" || strings.Contains(q.name, "contains") || strings.Contains(q.name, "ilike") {
 			for _, plan := range all {

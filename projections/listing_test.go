@@ -35,6 +35,9 @@ func TestListings(t *testing.T) {
 		{"list-inventory-items", `{"fields":"metadata","sku":"B-8"}`, `{"rows":[{"id":"bolts","metadata":{"a":1}}],"count":1,"skip":0,"take":50,"next":null}`},
 		{"list-inventory-levels", `{"fields":"inventory_item.sku,stock_locations.name","location_id":"berlin"}`, `{"rows":[{"id":"lev-b","inventory_item":{"id":"bolts","sku":"B-8"},"stock_locations":[{"id":"berlin","name":"Berlin"}]}],"count":1,"skip":0,"take":50,"next":null}`},
 		{"list-reservation-items", `{"fields":"quantity,inventory_item.title","quantity":{"gt":3},"q":"bolts"}`, `{"rows":[{"id":"r1","quantity":4,"inventory_item":{"id":"bolts","title":"Bolts"}}],"count":1,"skip":0,"take":50,"next":null}`},
+		{"list-stock-locations", `{"fields":"id","address":{"$exists":true}}`, `{"rows":[{"id":"berlin"}],"count":1,"skip":0,"take":50,"next":null}`},
+		{"list-stock-locations", `{"fields":"id","address":null,"id":"berlin"}`, `{"rows":[],"count":0,"skip":0,"take":50,"next":null}`},
+		{"list-stock-locations", `{"fields":"id","sales_channel_id":["web","shop"]}`, `{"rows":[],"count":0,"skip":0,"take":50,"next":null}`},
 		{"list-stock-locations", `{"fields":"name","q":"ERL"}`, `{"rows":[{"id":"berlin","name":"Berlin"}],"count":1,"skip":0,"take":50,"next":null}`},
 	} {
 		t.Run(tc.query+" "+tc.body, func(t *testing.T) {
@@ -131,6 +134,16 @@ func TestListsRefuse(t *testing.T) {
 		{"list-inventory-items", `{"relations":"variants"}`, "invalid_type", "relations"},
 		{"list-inventory-items", `{"q":"` + strings.Repeat("a", 1001) + `"}`, "invalid_value", "q"},
 		{"list-inventory-items", `{"cursor":"nonsense"}`, "invalid_cursor", "cursor"},
+		{"list-inventory-items", `{"skip":1000001}`, "invalid_value", "skip"},
+		{"list-inventory-items", `{"q":"hexagon\u0000bolts"}`, "invalid_text", "q"},
+		{"list-inventory-items", `{"sku":"B-8\u0000"}`, "invalid_text", "sku"},
+		{"list-inventory-items", `{"sku":["B-8","B-8\u0000"]}`, "invalid_text", "sku"},
+		{"list-inventory-items", `{"sku":{"$gte":"\u0000"}}`, "invalid_text", "sku"},
+		{"list-inventory-items", `{"location_levels":{"id":{"$ne":"\u0000"}}}`, "invalid_text", "id"},
+		{"list-inventory-items", `{"title":{"$contains":"bolt\u0000s"}}`, "invalid_text", "title"},
+		{"list-inventory-items", `{"title":{"$ilike":"%bolt\u0000s"}}`, "invalid_text", "title"},
+		{"list-inventory-items", `{"title":{"$re":"\u0000"}}`, "invalid_text", "title"},
+		{"list-inventory-items", `{"$or":[` + strings.Repeat(`{"title":{"$re":"a"}},`, 8) + `{"location_levels":{"id":{"$re":"a"}}}]}`, "too_complex", "id"},
 		{"list-inventory-levels", `{"q":"berlin"}`, "not_searchable", "q"},
 		{"list-inventory-levels", `{"sku":"B-8"}`, "unknown_field", "sku"},
 	} {
@@ -258,6 +271,28 @@ func TestTimesInSelectors(t *testing.T) {
 	page, err := m.ListItems(t.Context(), projections.List{Filter: map[string]any{"created_at": map[string]any{"$gte": "2026-03-02"}}})
 	require.NoError(t, err)
 	require.Empty(t, page.Rows)
+
+	// An instant between two microseconds is no row's, and has all rows on one side.
+	for _, tc := range []struct {
+		operator, than string
+		rows           int
+	}{
+		{"$eq", "01.0000001", 0},
+		{"$ne", "01.0000001", 1},
+		{"$not", "01.0000001", 1},
+		{"$gte", "01.0000001", 0},
+		{"$gt", "01.0000001", 0},
+		{"$lt", "01.0000001", 1},
+		{"$lte", "01.0000001", 1},
+		{"gte", "00.9999999", 1},
+		{"gt", "00.9999999", 1},
+		{"lt", "00.9999999", 0},
+		{"lte", "00.9999999", 0},
+	} {
+		page, err := m.ListItems(t.Context(), projections.List{Filter: map[string]any{"id": "bolts", "created_at": map[string]any{tc.operator: "2026-03-01T09:00:" + tc.than + "Z"}}})
+		require.NoError(t, err)
+		require.Len(t, page.Rows, tc.rows, "%s %s", tc.operator, tc.than)
+	}
 }
 
 // Words are found in what a row says now, and what is indexed of it is the same

@@ -191,6 +191,7 @@ var locationsTable = table{
 		{"deleted_at", asTime},
 	},
 	search:  search{columns: []string{"name"}},
+	nested:  map[string]nested{"sales_channel_id": servesChannel, "address": hasAddress},
 	deletes: true,
 }
 

@@ -43,6 +43,32 @@ func (c compiler) hasLevel(terms []term) term {
 	return has
 }
 
+// servesChannel selects the open locations that serve a sales channel.
+func servesChannel(c compiler, value any) (term, error) {
+	t, err := c.column(column{"sales_channel_id", asText}, value)
+	return term{
+		text: `locations.id IN (SELECT location_id FROM (SELECT id AS sales_channel_id, location_id FROM location_links
+			WHERE kind = 'sales_channel') WHERE ` + t.text + `)`,
+		args: t.args,
+	}, err
+}
+
+// hasAddress selects the locations that have an address, or those that have none.
+func hasAddress(_ compiler, value any) (term, error) {
+	if value == nil {
+		return term{text: `(address IS NULL)`}, nil
+	}
+	operators, _ := value.(map[string]any)
+	there, ok := operators["$exists"].(bool)
+	if !ok || len(operators) != 1 {
+		return term{}, wrongType("address", "{$exists}")
+	}
+	if there {
+		return term{text: `(address IS NOT NULL)`}, nil
+	}
+	return term{text: `(address IS NULL)`}, nil
+}
+
 // itemOfReservation is the term that the item of a reservation has a token in
 // what is searched of items.
 func itemOfReservation(_ compiler, token string) term {

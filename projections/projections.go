@@ -3,13 +3,13 @@
 // away and built again.
 //
 // Each model is a fold with a name and a version, in one SQLite file of its own
-// such as levels.v1.db. The file says which log it was built from and up to
+// such as movements.v1.db. The file says which log it was built from and up to
 // which position; that mark moves in the same transaction as the rows, so every
 // event counts exactly once. To add a model, write a fold beside the others and
 // a line in definitions; to change one, change its fold and raise its version.
 //
 // A model that meets an event it cannot apply keeps everything before it, says
-// so loudly, and stops there. The other models go on. It tries again when it is
+// so loudly, and stops there. The other model goes on. It tries again when it is
 // next opened. A model whose file cannot be written, because the disk is full,
 // say, says so, keeps trying, and goes on by itself.
 //
@@ -29,6 +29,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/fault"
@@ -43,6 +44,8 @@ type Config struct {
 	held int // rows of a table to keep in memory; 0 is defaultHeld
 	few  int // rows a list may look at and sort; 0 is defaultFew
 	far  int // events behind at which a new file has no indexes yet; 0 is defaultFar
+
+	longest time.Duration // that a query may take; 0 is the constant
 }
 
 // Models are the read models of one log. Their methods may be called from many

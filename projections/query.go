@@ -18,6 +18,11 @@ import (
 // patience is how long a query waits at most for the position it names in after.
 const patience = 5 * time.Second
 
+// longest is how long an answer may take, but for the wait for what it names in
+// after. A page that an index leads to takes milliseconds. What takes longer than
+// this is the work of one of a few readers, for which everybody else waits.
+const longest = 15 * time.Second
+
 // A query answers one name.
 type query struct {
 	QueryShape
@@ -101,12 +106,26 @@ func ask[P params, R any](
 		if err := m.catchUp(ctx, asked.After, reads(m)); err != nil {
 			return nil, err
 		}
-		result, err := answer(ctx, m, asked.Of)
+		result, err := within(ctx, reads(m), func(ctx context.Context) (R, error) { return answer(ctx, m, asked.Of) })
 		if err != nil {
 			return nil, err
 		}
 		return result, nil
 	}}
+}
+
+// within bounds the time that an answer from a model takes.
+func within[R any](ctx context.Context, m *model, answer func(context.Context) (R, error)) (R, error) {
+	tooLong := fault.New(fault.Unavailable, "query_too_long",
+		"there was no answer within %s; ask for less: narrow it by an indexed field, leave the count out, or go on by a cursor instead of skip", m.file.longest).
+		With("seconds", m.file.longest.Seconds())
+	ctx, cancel := context.WithTimeoutCause(ctx, m.file.longest, tooLong)
+	defer cancel()
+	result, err := answer(ctx)
+	if _, told := errors.AsType[*fault.Error](err); err != nil && !told && errors.Is(context.Cause(ctx), tooLong) {
+		return result, tooLong
+	}
+	return result, err
 }
 
 func (m *Models) catchUp(ctx context.Context, after uint64, model *model) error {

@@ -55,6 +55,9 @@ func folded(texts ...*string) string {
 // words compiles q: each word must be in one of the texts. A word has no line
 // break, so it is in one of them if it is in all of them together.
 func (c compiler) words(q string) ([]term, error) {
+	if err := checkText("q", q); err != nil {
+		return nil, err
+	}
 	tokens := strings.Fields(strings.ToLower(q))
 	if len(tokens) == 0 {
 		return nil, nil
@@ -189,8 +192,9 @@ type compiled struct {
 	last map[string]*regexp.Regexp
 }
 
-// maxCompiled is how many patterns are remembered.
-const maxCompiled = 64
+// maxCompiled is how many patterns are remembered: several times as many as all
+// readers can be matching at once.
+const maxCompiled = 512
 
 func (c *compiled) get(pattern string) (*regexp.Regexp, error) {
 	c.mu.Lock()
@@ -202,8 +206,14 @@ func (c *compiled) get(pattern string) (*regexp.Regexp, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.last == nil || len(c.last) == maxCompiled {
+	if c.last == nil {
 		c.last = make(map[string]*regexp.Regexp)
+	}
+	if len(c.last) == maxCompiled {
+		for any := range c.last {
+			delete(c.last, any)
+			break
+		}
 	}
 	c.last[pattern] = re
 	return re, nil

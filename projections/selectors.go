@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/fault"
@@ -20,6 +22,7 @@ const (
 	maxTerms   = 200    // comparisons
 	maxValues  = 10_000 // of one list
 	maxPattern = 256    // bytes
+	maxRegexps = 8      // each is tried on every row that nothing else excludes
 )
 
 // A kind says which values a column is compared with, and how it has them.
@@ -57,8 +60,8 @@ type compiler struct {
 
 // A complexity is how much has been asked for so far, over all nested compilers.
 type complexity struct {
-	depth, terms int
-	besides      bool // something beside the table is asked for
+	depth, terms, regexps int
+	besides               bool // something beside the table is asked for
 }
 
 // all are the terms that must all be true.
@@ -256,7 +259,7 @@ func (c compiler) operate(col column, operator string, value any) (comparison, e
 		}
 	case "$like", "$ilike", "$re", "$contains", "contains", "starts_with", "ends_with":
 		if col.kind == asText {
-			return col.matches(operator, value)
+			return c.matches(col, operator, value)
 		}
 	}
 	return comparison{}, fault.New(fault.Invalid, "invalid_operator", "Field '%s' cannot be asked with operator '%s'", col.name, operator).
@@ -315,7 +318,7 @@ func (col column) oneOf(values []any) (comparison, error) {
 
 // compares asks for what is greater or less.
 func (col column) compares(operator string, value any) (comparison, error) {
-	v, err := col.stored(value)
+	v, err := col.bound(operator, value)
 	if err != nil {
 		return comparison{}, err
 	}
@@ -338,10 +341,13 @@ func (col column) compares(operator string, value any) (comparison, error) {
 // character, and \ takes their meaning from them; $re is a regular expression
 // as Go has them; in the others nothing has a meaning. Only $like and $re heed
 // case.
-func (col column) matches(operator string, value any) (comparison, error) {
+func (c compiler) matches(col column, operator string, value any) (comparison, error) {
 	pattern, ok := value.(string)
 	if !ok {
 		return comparison{}, wrongType(col.name, "string")
+	}
+	if err := checkText(col.name, pattern); err != nil {
+		return comparison{}, err
 	}
 	if len(pattern) > maxPattern {
 		return comparison{}, col.badPattern(operator, "is longer than 256 bytes")
@@ -349,6 +355,10 @@ func (col column) matches(operator string, value any) (comparison, error) {
 	folded := `(fold(` + col.name + `) GLOB ?)`
 	switch operator {
 	case "$re":
+		if c.asked.regexps++; c.asked.regexps > maxRegexps {
+			return comparison{}, fault.New(fault.Invalid, "too_complex", "there may be %d '$re' at most; $like and $contains are not limited so", maxRegexps).
+				With("field", col.name).With("operator", operator).With("max", maxRegexps)
+		}
 		if _, err := regexp.Compile(pattern); err != nil {
 			return comparison{}, col.badPattern(operator, err.Error())
 		}
@@ -475,7 +485,7 @@ func (col column) stored(value any) (any, error) {
 	switch col.kind {
 	case asText:
 		if s, ok := value.(string); ok {
-			return s, nil
+			return s, checkText(col.name, s)
 		}
 		return nil, wrongType(col.name, "string")
 	case asBoolean:
@@ -505,20 +515,54 @@ func (col column) stored(value any) (any, error) {
 		}
 		return n, nil
 	case asTime:
-		switch at := value.(type) {
-		case time.Time:
-			return at.UnixMicro(), nil
-		case string:
-			for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
-				if t, err := time.Parse(layout, at); err == nil {
-					return t.UnixMicro(), nil
-				}
-			}
+		at, err := col.instant(value)
+		if err == nil && !at.Equal(time.UnixMicro(at.UnixMicro())) {
+			return noMicros, nil
 		}
-		return nil, wrongType(col.name, "time")
+		return at.UnixMicro(), err
 	default:
 		panic("projections: column " + col.name + " is of no kind")
 	}
+}
+
+// noMicros stands for an instant between two microseconds. No row has it.
+const noMicros = int64(math.MinInt64)
+
+// bound is a value that others are greater or less than, as the column has them.
+func (col column) bound(operator string, value any) (any, error) {
+	if col.kind != asTime {
+		return col.stored(value)
+	}
+	at, err := col.instant(value)
+	if operator == "gte" || operator == "lt" {
+		return microsUp(at), err
+	}
+	return at.UnixMicro(), err
+}
+
+func (col column) instant(value any) (time.Time, error) {
+	switch at := value.(type) {
+	case time.Time:
+		return at, nil
+	case string:
+		for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+			if t, err := time.Parse(layout, at); err == nil {
+				return t, nil
+			}
+		}
+	}
+	return time.Time{}, wrongType(col.name, "time")
+}
+
+// checkText refuses what SQLite would end early.
+func checkText(field, text string) error {
+	switch {
+	case strings.ContainsRune(text, 0):
+		return fault.New(fault.Invalid, "invalid_text", "Field '%s' must not contain NUL", field).With("field", field)
+	case !utf8.ValidString(text):
+		return fault.New(fault.Invalid, "invalid_text", "Field '%s' is not valid UTF-8 text", field).With("field", field)
+	}
+	return nil
 }
 
 func wrongType(field, want string) error {

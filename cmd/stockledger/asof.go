@@ -68,7 +68,7 @@ func (c *asOf) Run(ctx context.Context, s streams) error {
 		}
 		return c.walk(ctx, s, conn, question)
 	}
-	return c.Watch.show(ctx, s, conn, 0, clockTicks, func(ctx context.Context, w io.Writer, after uint64) error {
+	return c.Watch.show(ctx, s, conn, watched{passing: clockTicks, show: func(ctx context.Context, w io.Writer, after uint64) error {
 		question, err := c.question()
 		if err != nil {
 			return err
@@ -89,7 +89,7 @@ func (c *asOf) Run(ctx context.Context, s streams) error {
 		}
 		was.show(w, c.what())
 		return nil
-	})
+	}})
 }
 
 func (c *asOf) check() error {
@@ -111,8 +111,11 @@ func (c *asOf) check() error {
 }
 
 func atOrPosition(at string, position uint64) error {
-	if at != "" && position > 0 {
+	switch {
+	case at != "" && position > 0:
 		return errors.New("a time and --position N: give one of the two")
+	case position > lastPosition:
+		return fmt.Errorf("--position %d is beyond the end of every log; stockledger status has the head of this one", position)
 	}
 	return nil
 }
@@ -188,7 +191,7 @@ func (p past) show(w io.Writer, what string) {
 	case what == "":
 		fmt.Fprintln(w, several(len(p.Levels), "level"))
 	case len(p.Levels) == 0:
-		fmt.Fprintf(w, "there was no level of %s yet\n", what)
+		fmt.Fprintf(w, "there was no level of %s then\n", what)
 	case p.Stocked != nil && p.Reserved != nil && p.Available != nil:
 		fmt.Fprintf(w, "%s: %s stocked, %s reserved, %s available\n", what, p.Stocked, p.Reserved, p.Available)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,10 +35,17 @@ type client interface {
 	Close()
 }
 
+// onNATS is what the URLs of NATS servers begin with; a port shows that nothing
+// was left out but that.
+var onNATS = regexp.MustCompile(`(?i)^((nats|tls|wss?)://|[^/]*:\d+(,|$))`)
+
 // dial connects to the ledger. The caller closes the connection.
 func (r reach) dial() (client, error) {
 	if httpapi.IsURL(r.Server) {
 		return httpapi.Dial(r.Server, r.Token, httpapi.WithPatience(r.Timeout))
+	}
+	if !onNATS.MatchString(r.Server) {
+		return nil, fmt.Errorf("--server %s: write nats://HOST:PORT, or http://HOST:PORT or https://HOST", natsapi.Redacted(r.Server))
 	}
 	return natsapi.Dial(r.Server, natsapi.WithPrefix(r.Prefix), natsapi.WithPatience(r.Timeout), natsapi.WithNATS(
 		nats.Timeout(min(r.Timeout, 5*time.Second)), nats.ReconnectWait(250*time.Millisecond),

@@ -261,6 +261,7 @@ var described = map[string]string{
 	"attach-inventory-items":           "say which items variants are made of, and of how many",
 	"update-inventory-links":           "change how many a variant needs",
 	"detach-inventory-items":           "take items off variants",
+	"batch-inventory-links":            "make, change and remove links of variants in one go",
 	"create-stock-locations":           "open stock locations",
 	"update-stock-locations":           "change stock locations",
 	"update-stock-location-links":      "link locations to sales channels, fulfillment providers and sets",

@@ -222,20 +222,16 @@ func (t *tour) retry(ctx context.Context) error {
 // explain shows the history of the level.
 func (t *tour) explain(ctx context.Context) error {
 	t.title("4. Why is it that many? Every movement of red mugs in Paris:")
-	a, err := t.account(ctx)
+	if err := t.host.ledger.Models().WaitFor(ctx, t.at); err != nil { // the order of the tour is in it
+		return err
+	}
+	question := object{"inventory_item_id": tourItem, "location_id": tourShop}
+	a, err := readAccount(ctx, t.ledger, question)
 	if err != nil {
 		return err
 	}
-	a.show(t.w, view{newest: 12})
+	a.show(t.w, view{columns: questionColumns(question, false), newest: 12})
 	return a.verdict()
-}
-
-// account reads the history once the order of the tour is in it.
-func (t *tour) account(ctx context.Context) (a account, err error) {
-	if err := t.host.ledger.Models().WaitFor(ctx, t.at); err != nil {
-		return a, err
-	}
-	return readAccount(ctx, t.ledger, object{"inventory_item_id": tourItem, "location_id": tourShop})
 }
 
 // leave says what to try next.

@@ -91,9 +91,13 @@ func (c *explain) Run(ctx context.Context, s streams) error {
 	if err := c.find(ctx, conn); err != nil {
 		return err
 	}
-	return c.Watch.show(ctx, s, conn, 0, nil, func(ctx context.Context, w io.Writer, after uint64) error {
+	what := watched{settled: true, show: func(ctx context.Context, w io.Writer, after uint64) error {
 		return c.show(ctx, w, conn, after)
-	})
+	}}
+	if c.AsOf != "" {
+		what.settled, what.passing = false, clockTicks
+	}
+	return c.Watch.show(ctx, s, conn, what)
 }
 
 // show prints the explanation, and fails when it does not agree.

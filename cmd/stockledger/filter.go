@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -62,7 +64,7 @@ func (f *filters) add(text string, literal bool) error {
 			err = c.compare(comparisons[operator], typed)
 		}
 	}
-	if err != nil {
+	if err = cmp.Or(err, c.check()); err != nil {
 		return fmt.Errorf("%s: %w", text, err)
 	}
 	return nil
@@ -91,7 +93,18 @@ func (f *filters) of(name string) *conditions {
 	return c
 }
 
+// check refuses what could only be dropped silently.
+func (c *conditions) check() error {
+	if c.verbatim != nil && len(c.equal)+len(c.unlike)+len(c.operators) > 0 {
+		return errors.New("the field has another condition, and := is all of them; write both into the JSON")
+	}
+	return nil
+}
+
 func (c *conditions) replace(text string) error {
+	if c.verbatim != nil {
+		return errors.New("the field has that condition twice")
+	}
 	if !json.Valid([]byte(text)) {
 		return fmt.Errorf("%s is not JSON", text)
 	}
@@ -120,7 +133,7 @@ func (c *conditions) list(values *[]any, name, text string, literal bool) error 
 
 func (c *conditions) compare(operator string, value any) error {
 	if _, twice := c.operators[operator]; twice {
-		return fmt.Errorf("the field has that condition twice")
+		return errors.New("the field has that condition twice")
 	}
 	c.operators[operator] = value
 	return nil
@@ -186,9 +199,9 @@ func (f *filters) into(params object) error {
 // the SKU 71053 is none; and times end in _at.
 var (
 	numberFields = []string{
-		"quantity", "weight", "length", "height", "width", "position", "last_position", "events", "asked", "available", "count", "line",
+		"quantity", "weight", "length", "height", "width", "position", "last_position", "events",
 	}
-	booleanFields = []string{"requires_shipping", "allow_backorder", "replayed"}
+	booleanFields = []string{"requires_shipping", "allow_backorder"}
 )
 
 // typedValue is the value that a text means for a field.

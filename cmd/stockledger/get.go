@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/stockledger/stockledger/internal/fault"
+	"github.com/stockledger/stockledger/internal/refusals"
 	"github.com/stockledger/stockledger/projections"
 )
 
@@ -24,7 +26,7 @@ type get struct {
 	Variants     variants         `cmd:"" help:"How many of a variant can be had, from what its items have available."`
 	Locations    listLocations    `cmd:"" help:"Stock locations, by id."`
 	Commands     listCarriedOut   `cmd:"" help:"Commands that were carried out, by idempotency key."`
-	Refusals     refusals         `cmd:"" help:"Commands that were refused: who, what, when, why."`
+	Refusals     listRefusals     `cmd:"" help:"Commands that were refused: who, what, when, why."`
 	Query        askQuery         `cmd:"" help:"Any query, by its name, answered in JSON."`
 	reach
 }
@@ -146,15 +148,16 @@ func (p page) total() uint64 {
 }
 
 // run asks for the rows and prints them.
-func (l *listing) run(ctx context.Context, s streams, at reach, of list, more ...func(object) error) error {
-	params, err := l.params(of.id)
+func (l *listing) run(ctx context.Context, s streams, at reach, of list) error {
+	return l.show(ctx, s, at, of, func() (object, error) { return l.params(of.id) })
+}
+
+// show prints the rows that a question is for. It is put again for each look, as
+// times in it may be relative to now.
+func (l *listing) show(ctx context.Context, s streams, at reach, of list, question func() (object, error)) error {
+	params, err := question()
 	if err != nil {
 		return err
-	}
-	for _, add := range more {
-		if err := add(params); err != nil {
-			return err
-		}
 	}
 	conn, err := at.dial()
 	if err != nil {
@@ -164,9 +167,13 @@ func (l *listing) run(ctx context.Context, s streams, at reach, of list, more ..
 	if l.All {
 		err = l.walk(ctx, s, conn, of, params)
 	} else {
-		err = l.Watch.show(ctx, s, conn, l.After, nil, func(ctx context.Context, w io.Writer, after uint64) error {
+		err = l.Watch.show(ctx, s, conn, watched{after: l.After, show: func(ctx context.Context, w io.Writer, after uint64) error {
+			params, err := question()
+			if err != nil {
+				return err
+			}
 			return l.onePage(ctx, w, conn, of, params, after)
-		})
+		}})
 	}
 	return hintFields(ctx, s.err, conn, of, l.JSON, err)
 }
@@ -336,18 +343,19 @@ func (l *listing) filters(id string) (f filters, err error) {
 	return f, nil
 }
 
-// hintFields lists the fields that rows have, when the ledger did not know one.
+// hintFields lists the fields that rows have, when the ledger did not know one, or
+// cannot sort by it.
 func hintFields(ctx context.Context, w io.Writer, conn ledger, of list, asJSON bool, err error) error {
 	refusal, ok := errors.AsType[*fault.Error](err)
-	if !ok || refusal.Code != "unknown_field" || asJSON {
+	if !ok || refusal.Code != "unknown_field" && refusal.Code != "invalid_order" || asJSON {
 		return err
 	}
 	p, failed := ask[page](ctx, conn, of.query, object{"take": 1})
 	if failed != nil || len(p.Rows) == 0 {
 		return err
 	}
-	names, field := slices.Sorted(maps.Keys(p.Rows[0])), fmt.Sprint(refusal.Details["field"])
-	if near := nearest(field, names); near != "" {
+	names, field := slices.Sorted(maps.Keys(p.Rows[0])), fmt.Sprint(cmp.Or(refusal.Details["column"], refusal.Details["field"]))
+	if near := nearest(field, names); near != "" && near != field {
 		fmt.Fprintf(w, "stockledger: %s have no field %q; did you mean %s?\n", of.shape, field, near)
 	}
 	fmt.Fprintf(w, "stockledger: the fields of %s are %s\n", of.shape, strings.Join(names, ", "))
@@ -368,8 +376,7 @@ func (askQuery) Help() string {
 
 // Run asks any query and prints the answer as it is.
 func (q *askQuery) Run(ctx context.Context, s streams, at *get) error {
-	names := projections.QueryNames()
-	names[statusQuery] = statusAbout
+	names := queryNames()
 	if q.Name == "" {
 		return printQueries(s, names)
 	}
@@ -390,6 +397,14 @@ func (q *askQuery) Run(ctx context.Context, s streams, at *get) error {
 		return err
 	}
 	return printJSON(s.out, answer)
+}
+
+// queryNames are the queries there are, each with a line on what it answers.
+func queryNames() map[string]string {
+	names := projections.QueryNames()
+	maps.Copy(names, refusals.QueryNames())
+	names[statusQuery] = statusAbout
+	return names
 }
 
 func printQueries(s streams, names map[string]string) error {

@@ -51,9 +51,10 @@ type ofItem struct {
 
 // Help implements kong.HelpProvider.
 func (history) Help() string {
-	return `Every movement that the flags leave, oldest first, with the sums so far. Of an item or a level alone these are all there are, and the last
-line says whether they add up to what is in stock now; exit status 1 says that they do not. Of anything else they are 50, unless --take,
---newest or --all say otherwise.
+	return `Every movement that the flags leave, oldest first. Of an item or a level alone these are all there are, and the last line says whether
+they add up to what is in stock now; exit status 1 says that they do not. Of anything else they are 50. --take, --newest and --all say otherwise.
+
+STOCKED and RESERVED are those of the level afterwards; of an item alone, those of all its levels together.
 
 Times are written as in stockledger as-of --help.
 
@@ -130,15 +131,23 @@ func (c *history) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	if c.All && !c.isAccount(question) {
+	whole := isAccount(question) && c.Take == 0 && c.Newest == 0
+	if c.All && !whole {
 		return c.walk(ctx, s, conn, question)
 	}
-	return c.Watch.show(ctx, s, conn, 0, nil, func(ctx context.Context, w io.Writer, after uint64) error {
-		if c.isAccount(question) {
+	return c.Watch.show(ctx, s, conn, watched{settled: whole, show: func(ctx context.Context, w io.Writer, after uint64) error {
+		question, err := c.question() // again: times may be relative to now
+		if err != nil {
+			return err
+		}
+		if after > 0 {
+			question["after"] = after
+		}
+		if whole {
 			return c.showAccount(ctx, w, conn, question)
 		}
-		return c.showPage(ctx, w, conn, question, after)
-	})
+		return c.showPage(ctx, w, conn, question)
+	}})
 }
 
 func (c *history) check() error {
@@ -210,11 +219,31 @@ func just(text string) []string {
 
 // isAccount reports whether a question is for all there is of one item or level,
 // which must add up.
-func (c *history) isAccount(q object) bool {
+func isAccount(q object) bool {
 	_, item := q["inventory_item_id"].(string)
 	_, level := q["level_id"].(string)
 	_, location := q["location_id"].(string)
-	return item && len(q) == 1 || level && len(q) == 1 || item && location && len(q) == 2
+	named := len(q)
+	if _, waits := q["after"]; waits {
+		named--
+	}
+	return item && named == 1 || level && named == 1 || item && location && named == 2
+}
+
+// isBalanced reports whether there is a balance of what a question is for, so that
+// its running sums go on from page to page. What somebody moved, say, has none.
+func isBalanced(q object) bool {
+	balanced := false
+	for name := range q {
+		switch name {
+		case "inventory_item_id", "level_id", "location_id", "variant_id":
+			balanced = true
+		case "recorded_from", "recorded_before":
+		default:
+			return false
+		}
+	}
+	return balanced
 }
 
 // showAccount shows all movements and what they come to.
@@ -226,21 +255,17 @@ func (c *history) showAccount(ctx context.Context, w io.Writer, l ledger, questi
 	if len(a.Movements) == 0 {
 		return c.nothing(ctx, l)
 	}
-	_, located := question["location_id"]
-	_, level := question["level_id"]
-	v := view{everywhere: !located && !level, recorded: c.Recorded, oldest: c.Take, newest: c.Newest}
 	if !c.JSON {
-		a.show(w, v)
+		a.show(w, view{columns: questionColumns(question, c.Recorded), recorded: c.Recorded})
 		return a.verdict()
 	}
 	if c.All {
 		return errors.Join(printLines(w, documents(a.Movements)), a.verdict())
 	}
-	from, to := v.part(len(a.Movements))
 	document, err := json.Marshal(struct {
 		Movements []json.RawMessage `json:"movements"`
 		account
-	}{documents(a.Movements[from:to]), a})
+	}{documents(a.Movements), a})
 	if err != nil {
 		return err
 	}
@@ -253,32 +278,31 @@ type historyPage struct {
 	More bool       `json:"more"`
 }
 
-// lastPosition is beyond the end of every log, and small enough for a ledger that
-// counts in halves.
-const lastPosition = 1 << 60
+// lastPosition is beyond the end of every log, and a number that every reader of
+// JSON reads as it is.
+const lastPosition = 1 << 53
 
 // showPage shows some movements.
-func (c *history) showPage(ctx context.Context, w io.Writer, l ledger, question object, after uint64) error {
+func (c *history) showPage(ctx context.Context, w io.Writer, l ledger, question object) error {
 	params := maps.Clone(question)
 	params["take"] = cmp.Or(c.Take, c.Newest, 50)
 	if c.Newest > 0 {
 		params["before_position"] = uint64(lastPosition)
 	}
-	if after > 0 {
-		params["after"] = after
-	}
 	document, err := ask[json.RawMessage](ctx, l, "stock-history", params)
 	if err != nil {
 		return err
-	}
-	if c.JSON {
-		return c.Watch.printJSON(w, document)
 	}
 	var p historyPage
 	if err := json.Unmarshal(document, &p); err != nil {
 		return fmt.Errorf("answer to stock-history: %w", err)
 	}
-	if len(p.Rows) == 0 {
+	switch {
+	case len(p.Rows) == 0 && isAccount(question):
+		return c.nothing(ctx, l)
+	case c.JSON:
+		return c.Watch.printJSON(w, document)
+	case len(p.Rows) == 0:
 		fmt.Fprintln(w, "no movements")
 		return nil
 	}
@@ -315,8 +339,15 @@ func (c *history) walk(ctx context.Context, s streams, l ledger, question object
 			rows[i] = m.row
 			sum.add(m)
 		}
-		if c.JSON {
+		switch {
+		case c.JSON && isBalanced(question):
 			return printLines(s.out, documents(part))
+		case c.JSON:
+			for _, r := range rows { // sums that begin again with every page
+				delete(r, "running_stocked")
+				delete(r, "running_reserved")
+			}
+			return printLines(s.out, rows)
 		}
 		t.print(rows)
 		return nil
@@ -440,63 +471,56 @@ func (a *account) read(ctx context.Context, l ledger, question object, after uin
 	return after, err
 }
 
-// inStock sums the levels that live.
+// inStock is what the levels that live hold. Of an item these may be more than a
+// page; its totals are one row.
 func inStock(ctx context.Context, l ledger, question object, after uint64) (stocked, reserved events.Quantity, err error) {
-	params := maps.Clone(question)
-	if level, found := params["level_id"]; found {
-		delete(params, "level_id")
+	query, params := "list-inventory-levels", object{"after": after}
+	item, location, level := question["inventory_item_id"], question["location_id"], question["level_id"]
+	switch {
+	case level != nil:
 		params["id"] = level
+	case location != nil:
+		params["inventory_item_id"], params["location_id"] = item, location
+	default:
+		query, params["id"] = "list-inventory-items", item
 	}
-	params["take"], params["after"] = pageSize, after
-	levels, err := ask[struct {
+	held, err := ask[struct {
 		Rows []struct {
 			Stocked  events.Quantity `json:"stocked_quantity"`
 			Reserved events.Quantity `json:"reserved_quantity"`
 		} `json:"rows"`
-	}](ctx, l, "list-inventory-levels", params)
-	for _, level := range levels.Rows {
-		stocked, reserved = stocked.Plus(level.Stocked), reserved.Plus(level.Reserved)
+	}](ctx, l, query, params)
+	for _, r := range held.Rows {
+		stocked, reserved = stocked.Plus(r.Stocked), reserved.Plus(r.Reserved)
 	}
 	return stocked, reserved, err
 }
 
-// A view is how an account is shown: the oldest or newest so many movements, 0 for
-// all.
+// A view is how an account is shown.
 type view struct {
-	everywhere, recorded bool
-	oldest, newest       int
-}
-
-// part is which of so many movements are shown.
-func (v view) part(n int) (from, to int) {
-	to = n
-	if v.newest > 0 {
-		from = max(0, n-v.newest)
-	}
-	if v.oldest > 0 {
-		to = min(n, v.oldest)
-	}
-	return from, to
+	columns  []column
+	recorded bool
+	newest   int // how many; 0 for all
 }
 
 // show prints the movements as a table, and the sum below it.
 func (a account) show(w io.Writer, v view) {
-	from, to := v.part(len(a.Movements))
-	rows := make([]row, 0, to-from)
+	older := 0
+	if v.newest > 0 {
+		older = max(0, len(a.Movements)-v.newest)
+	}
+	rows := make([]row, 0, len(a.Movements)-older)
 	late := 0
-	for _, m := range a.Movements[from:to] {
+	for _, m := range a.Movements[older:] {
 		rows = append(rows, m.row)
 		if reportedLate(m.row) {
 			late++
 		}
 	}
-	printTable(w, historyColumns(false, v.everywhere, v.recorded), rows)
+	printTable(w, v.columns, rows)
 	fmt.Fprintln(w)
-	if from > 0 {
-		fmt.Fprintf(w, "%s not shown\n", were(from, "older movement"))
-	}
-	if to < len(a.Movements) {
-		fmt.Fprintf(w, "%s not shown\n", were(len(a.Movements)-to, "newer movement"))
+	if older > 0 {
+		fmt.Fprintf(w, "%s not shown\n", were(older, "older movement"))
 	}
 	if late > 0 && !v.recorded {
 		fmt.Fprintf(w, "%s recorded after they happened; --recorded shows when\n", were(late, "movement"))
@@ -532,30 +556,26 @@ func reportedLate(r row) bool {
 	return err1 == nil && err2 == nil && recorded.Sub(happened) >= time.Second
 }
 
-// questionColumns are the columns for what a question leaves open.
+// questionColumns are the columns for what a question leaves open. The balance is
+// that of each level, or, of an item alone, that of all its levels together. Of
+// anything else that several levels hold there is none: a sum would be of apples
+// and pears, or of what one person moved.
 func questionColumns(question object, recorded bool) []column {
 	_, item := question["inventory_item_id"].(string)
 	_, level := question["level_id"].(string)
 	_, location := question["location_id"].(string)
-	return historyColumns(!item && !level, !location && !level, recorded)
-}
-
-// historyColumns are the columns of movements of one item or of many, at one
-// location or at many. The balance is that of the level, or the sum so far of what
-// was asked for.
-func historyColumns(items, locations, recorded bool) []column {
 	columns := []column{when("WHEN", "effective_at"), col("WHAT", "kind")}
 	if recorded {
 		columns[0] = when("RECORDED", "recorded_at")
 	}
-	if items {
+	if !item && !level {
 		columns = append(columns, col("ITEM", "inventory_item_id"))
 	}
-	if locations {
+	if !location && !level {
 		columns = append(columns, col("LOCATION", "location_id"))
 	}
 	stocked, reserved := "stocked_quantity", "reserved_quantity"
-	if locations && !items { // of one item everywhere; of several, a sum would be of apples and pears
+	if isAccount(question) {
 		stocked, reserved = "running_stocked", "running_reserved"
 	}
 	return append(columns,

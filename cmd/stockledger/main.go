@@ -41,7 +41,7 @@ type program struct {
 }
 
 // about ends the help of the program as a whole.
-const about = `An inventory ledger: commands come in over NATS, every accepted one is recorded for ever, and every quantity can be explained.
+const about = `An inventory ledger: commands come in over NATS or HTTP, every accepted one is recorded for ever, and every quantity can be explained.
 
 Exit status: 0 done; 1 used wrongly, or failed; 2 refused by the ledger; 3 no answer, so the command may or may not be carried out.
 

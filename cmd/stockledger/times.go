@@ -42,7 +42,10 @@ func (c calendar) parse(text string) (time.Time, error) {
 			err = fmt.Errorf("%w; or %s", err, relativeForms)
 		}
 	}
-	return t.UTC(), err
+	if t = t.UTC(); err == nil && (t.Year() < 1 || t.Year() > 9999) {
+		err = fmt.Errorf("%q is in the year %d; years go from 1 to 9999", text, t.Year())
+	}
+	return t, err
 }
 
 var errNoTime = errors.New("is not a time")

@@ -123,6 +123,8 @@ func TestWhatIsNoTimeIsRefused(t *testing.T) {
 		"2026-03-29T02:30":    "never showed 2026-03-29 02:30:00",
 		"2026-10-25T02:30":    "showed 2026-10-25 02:30:00 twice: they were put back; write 2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00",
 		"today 02:30":         "twice",
+		"999999w ago":         `"999999w ago" is in the year -17139; years go from 1 to 9999`,
+		"0000-01-01":          "is in the year -1",
 	} {
 		got, err := paris.parse(text)
 		require.ErrorContains(t, err, why, "%q was read as %v", text, got)

@@ -44,7 +44,7 @@ func (v *variants) Run(ctx context.Context, s streams, at *get) error {
 		return err
 	}
 	defer conn.Close()
-	return v.Watch.show(ctx, s, conn, v.After, nil, func(ctx context.Context, w io.Writer, after uint64) error {
+	return v.Watch.show(ctx, s, conn, watched{after: v.After, settled: true, show: func(ctx context.Context, w io.Writer, after uint64) error {
 		if after > 0 {
 			params["after"] = after
 		}
@@ -56,7 +56,7 @@ func (v *variants) Run(ctx context.Context, s streams, at *get) error {
 			return v.Watch.printJSON(w, document)
 		}
 		return printVariants(w, document)
-	})
+	}})
 }
 
 func printVariants(w io.Writer, document json.RawMessage) error {

@@ -49,15 +49,21 @@ func (i *interval) Decode(ctx *kong.DecodeContext) error {
 // up to position after.
 type showing func(ctx context.Context, w io.Writer, after uint64) error
 
-// show shows an answer; again, when it is watched, whenever something was recorded
-// that changed it. What is watched ends without an error when ctx does.
-//
-// Passing is what may differ in an answer that has not changed, nil for nothing.
-func (i interval) show(ctx context.Context, s streams, l ledger, after uint64, passing *regexp.Regexp, show showing) error {
+// A watched answer is what is shown, or watched.
+type watched struct {
+	show    showing
+	after   uint64
+	passing *regexp.Regexp // may differ in an answer that has not changed; nil for nothing
+	settled bool           // only what is recorded changes it, not the clock, and not a refusal
+}
+
+// show shows an answer; again, when it is watched, whenever it changed. What is
+// watched ends without an error when ctx does.
+func (i interval) show(ctx context.Context, s streams, l ledger, what watched) error {
 	if !i.given {
-		return show(ctx, s.out, after)
+		return what.show(ctx, s.out, what.after)
 	}
-	o := observer{ledger: l, out: s.out, show: show, after: after, passing: passing}
+	o := observer{watched: what, ledger: l, out: s.out}
 	for {
 		if err := o.look(ctx); ctx.Err() == nil && !o.bears(s.err, err) {
 			return err
@@ -93,20 +99,18 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// An observer looks at an answer again and again. It asks only when the log has
-// grown, and shows only what is not what it showed last.
+// An observer looks at an answer again and again, and shows only what is not what
+// it showed last. What is settled it asks for only when the log has grown.
 type observer struct {
-	ledger  ledger
-	out     io.Writer
-	show    showing
-	passing *regexp.Regexp
-	after   uint64
-	last    []byte // without what is passing
+	watched
+	ledger ledger
+	out    io.Writer
+	last   []byte // without what is passing
 }
 
 func (o *observer) look(ctx context.Context) error {
 	h, err := ask[health](ctx, o.ledger, statusQuery, nil)
-	if err != nil || o.last != nil && h.Head == o.after {
+	if err != nil || o.settled && o.last != nil && h.Head == o.after {
 		return err
 	}
 	var now bytes.Buffer

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -124,6 +125,72 @@ func TestThePastIsWatched(t *testing.T) {
 	require.NoError(t, watch.Wait())
 }
 
+// watch starts a watch, whose answers are lines of JSON; ^C ends it.
+func (s *shop) watch(args ...string) (answers *bufio.Scanner, interrupt func()) {
+	s.Helper()
+	watch := s.program(append(args, "--json", "--watch=10ms")...)
+	pipe, err := watch.StdoutPipe()
+	require.NoError(s, err)
+	require.NoError(s, watch.Start())
+	return bufio.NewScanner(pipe), func() {
+		require.NoError(s, watch.Process.Signal(os.Interrupt))
+		require.NoError(s, watch.Wait())
+	}
+}
+
+// A refusal is in no event.
+func TestRefusalsAreWatched(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	all, interrupt := s.watch("get", "refusals")
+	defer interrupt()
+	counts, interrupt := s.watch("get", "refusals", "--by-day")
+	defer interrupt()
+	for n := range 3 {
+		for got := -1; got != n; { // counts may be there before details are
+			require.True(t, all.Scan(), "the watch ended: %v", all.Err())
+			var p page
+			require.NoError(t, json.Unmarshal(all.Bytes(), &p))
+			got = len(p.Rows)
+		}
+		for got := ""; got != strconv.Itoa(n); {
+			require.True(t, counts.Scan(), "the watch ended: %v", counts.Err())
+			var p page
+			require.NoError(t, json.Unmarshal(counts.Bytes(), &p))
+			got = "0"
+			if len(p.Rows) > 0 {
+				got = p.Rows[0].text("count")
+			}
+		}
+		require.Error(t, s.program("cmd", "adjust-inventory-levels", `{"inventory_item_id":"mug","location_id":"rome","adjustment":1}`).Run())
+	}
+}
+
+// A moment ago moves on by itself.
+func TestAMovingMomentIsWatched(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	s.run("cmd", "create-inventory-items", `{"id":"mug","location_levels":[{"location_id":"paris","stocked_quantity":3}]}`)
+	becomes := func(field, want string, args ...string) {
+		answers, interrupt := s.watch(args...)
+		defer interrupt()
+		got := ""
+		for got != want && answers.Scan() {
+			var r row
+			require.NoError(t, json.Unmarshal(answers.Bytes(), &r))
+			got = r.text(field)
+		}
+		require.Equal(t, want, got, "%v", answers.Err())
+	}
+	becomes("stocked_quantity", "3", "as-of", "mug", "--at", "2s ago")
+	s.run("cmd", "create-inventory-items", `{"id":"cup","location_levels":[{"location_id":"paris","stocked_quantity":4}]}`)
+	becomes("value", "4", "explain", "cup", "--as-of", "2s ago")
+	s.run("cmd", "create-inventory-items", `{"id":"pot"}`)
+	becomes("count", "1", "get", "items", "created_at<2s ago", "pot")
+	s.run("cmd", "create-inventory-items", `{"id":"jar","location_levels":[{"location_id":"paris"},{"location_id":"rome"}]}`)
+	becomes("more", "true", "history", "--item", "jar", "--until", "2s ago", "--take", "1")
+}
+
 // What is shown contains the event that it is shown for, or it would stay out of
 // date until the next one.
 func TestAWatchWaitsForWhatItSawHappen(t *testing.T) {
@@ -134,10 +201,10 @@ func TestAWatchWaitsForWhatItSawHappen(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	var contains uint64
-	o := observer{ledger: conn, out: io.Discard, show: func(_ context.Context, _ io.Writer, after uint64) error {
+	o := observer{ledger: conn, out: io.Discard, watched: watched{show: func(_ context.Context, _ io.Writer, after uint64) error {
 		contains = after
 		return nil
-	}}
+	}}}
 	require.NoError(t, o.look(t.Context()))
 	h, err := ask[health](t.Context(), conn, statusQuery, nil)
 	require.NoError(t, err)

@@ -15,6 +15,13 @@ import (
 // open while its caller looks at them.
 const page = 256
 
+// batchBytes ends a batch of the log, so that who is slow to take his batches
+// holds little memory however large the events are. 1000 of the usual ones fit.
+const batchBytes = 1 << 20
+
+// errFull ends a query whose batch has batchBytes.
+var errFull = errors.New("the batch is full")
+
 // reader is a connection that reads, with its statements.
 type reader struct {
 	*conn
@@ -123,14 +130,18 @@ func (s *Store) page(ctx context.Context, stream string, after uint64) (batch []
 // Subscribe implements [events.Store].
 func (s *Store) Subscribe(ctx context.Context, after uint64) iter.Seq2[[]events.Recorded, error] {
 	return s.tail.Subscribe(ctx, after, func(ctx context.Context, after, through uint64) ([]events.Recorded, error) {
-		batch := make([]events.Recorded, 0, through-after)
+		batch, size := make([]events.Recorded, 0, through-after), 0
 		err := s.read(ctx, func(ctx context.Context, r *reader) error {
 			return r.log.query(ctx, func(v []driver.Value) error {
-				batch = append(batch, recorded(v))
+				e := recorded(v)
+				batch = append(batch, e)
+				if size += len(e.Data) + len(e.Meta); size >= batchBytes {
+					return errFull
+				}
 				return nil
 			}, intOf(after), intOf(through))
 		})
-		if err != nil {
+		if err != nil && !errors.Is(err, errFull) {
 			return nil, fmt.Errorf("read log %s after position %d: %w", s.path, after, err)
 		}
 		return batch, nil

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -151,6 +152,39 @@ func TestCloseLeavesOneCompleteFile(t *testing.T) {
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+}
+
+// Who follows old events and stalls holds a batch or two, however large they are.
+func TestBatchesOfLargeEventsAreSmall(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path)
+	var commit events.Commit
+	var prev events.Recorded
+	const n = 100
+	for i := range n {
+		size := 60 << 10
+		if i == n/2 {
+			size = 3 << 20 // it comes all the same
+		}
+		e, err := events.Record("item-1", prev.Version, prev.Hash, events.ItemDeleted{ItemID: "item-1"},
+			&events.Meta{EventID: strconv.Itoa(i), Command: "c", CommandID: "k", Reason: strings.Repeat("x", size), Part: i + 1, Parts: n})
+		require.NoError(t, err)
+		commit, prev = append(commit, e), e
+	}
+	mustAppend(t, s, commit)
+	require.NoError(t, s.Close()) // and nothing is in memory
+	at := uint64(0)
+	for batch, err := range open(t, path).Subscribe(t.Context(), 0) {
+		require.NoError(t, err)
+		size := 0
+		for _, e := range batch[:len(batch)-1] {
+			size += len(e.Data) + len(e.Meta)
+		}
+		require.Less(t, size, 1<<20, "before the last of %d events after %d", len(batch), at)
+		if at = batch[len(batch)-1].Position; at == n {
+			break
+		}
+	}
 }
 
 func TestWriteAheadLogStaysBounded(t *testing.T) {

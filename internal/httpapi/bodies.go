@@ -24,6 +24,7 @@ func bodies() map[string]any {
 		commands.DeleteInventoryLevels{},
 		commands.BatchInventoryItemLevels{},
 		commands.BulkCreateDeleteLevels{},
+		commands.BatchInventoryLinks{},
 		commands.DeleteLevelsByLocation{},
 		commands.DeleteReservations{},
 		commands.DeleteReservationsByLineItem{},

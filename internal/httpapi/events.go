@@ -19,7 +19,7 @@ import (
 
 const (
 	// defaultFollowers each hold two batches of events at most, which they share
-	// when they are near the head.
+	// when they are near the head, and which the store keeps small otherwise.
 	defaultFollowers = 256
 	// defaultHeartbeat is less than the minute after which proxies give up.
 	defaultHeartbeat = 15 * time.Second
@@ -100,6 +100,9 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // nginx would keep them
 	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return
+	}
 	fmt.Fprintf(&out.text, "retry: %d\n\n", time.Second.Milliseconds())
 	if !out.send() || want.done(want.after) {
 		return

@@ -159,6 +159,25 @@ func TestFollowersAreBounded(t *testing.T) {
 	require.Equal(t, 200, s.ask(t, "POST", list, "").status)
 }
 
+// Over one connection, the second request is answered after the first is over.
+func TestTheHeadersOfTheEventsAreNobodyWhoFollows(t *testing.T) {
+	s := open(t)
+	conn := s.connect(t)
+	_, err := io.WriteString(conn, "HEAD /ledger/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	require.NoError(t, err)
+	answers := bufio.NewReader(conn)
+	for _, c := range []struct{ method, content string }{{"HEAD", "text/event-stream"}, {"GET", "application/json"}} {
+		answer, err := http.ReadResponse(answers, &http.Request{Method: c.method})
+		require.NoError(t, err)
+		require.Equal(t, 200, answer.StatusCode)
+		require.Equal(t, c.content, answer.Header.Get("Content-Type"))
+		_, err = io.Copy(io.Discard, answer.Body)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+	}
+	require.Zero(t, s.server.Followers())
+}
+
 func TestClosingLetsFollowersGo(t *testing.T) {
 	s := open(t)
 	s.command(t, "create-inventory-items", mug)

@@ -1,5 +1,7 @@
 package httpapi
 
+import "net/http"
+
 // RoutesOf are all routes of a server.
 func RoutesOf(s *Server) []Route { return s.routes }
 
@@ -8,3 +10,11 @@ func (r Route) Hidden() bool { return r.hidden }
 
 // Parameters is the JSON of the query of a URL.
 var Parameters = parameters
+
+// HandlerOf is what answers the requests of a server.
+func HandlerOf(s *Server) http.Handler { return s.http.Handler }
+
+// Arriving takes bodies behind a bound on what has come of them.
+func Arriving(limit int64) func(http.ResponseWriter, *http.Request) ([]byte, error) {
+	return newArriving(limit).whole
+}

@@ -75,6 +75,8 @@ func TestBadHeadersAreNamed(t *testing.T) {
 	s := open(t)
 	for _, header := range [][]string{
 		{"Ledger-Effective-At", "yesterday"},
+		{"Ledger-Effective-At", "0001-01-01T00:00:00Z"},
+		{"Ledger-Effective-At", "0001-01-01T02:00:00+02:00"},
 		{"Ledger-Dry-Run", "perhaps"},
 		{"Ledger-Dryrun", "true"},
 		{"Idempotency-Key", "one", "idempotency-key", "two"},
@@ -109,6 +111,8 @@ func TestRefusalsAreTyped(t *testing.T) {
 		"query by URL":    {"GET", "/ledger/v1/queries/explode", ``, "unknown_query", "not_found", 404, nil},
 		"query not found": {"POST", "/ledger/v1/queries/retrieve-inventory-item", `{"id":"cup"}`, "not_found", "not_found", 404, nil},
 		"bad query":       {"POST", list, `{"tke":1}`, "unknown_field", "invalid_data", 400, nil},
+		"empty segment":   {"POST", "/ledger/v1/commands//adjust-inventory-levels", oneOff, "unknown_path", "not_found", 404, nil},
+		"dots":            {"POST", "/ledger/v1/commands/x/../adjust-inventory-levels", oneOff, "unknown_path", "not_found", 404, nil},
 		"unknown path":    {"GET", "/ledger/v2", ``, "unknown_path", "not_found", 404, nil},
 		"wrong method":    {"GET", create, ``, "method_not_allowed", "invalid_data", 405, nil},
 		"too large":       {"POST", create, strings.Repeat(" ", httpapi.MaxBody+1), "body_too_large", "invalid_data", 413, nil},
@@ -384,20 +388,26 @@ func TestReadinessSaysWhatIsWrong(t *testing.T) {
 
 func TestEveryAnswerIsObserved(t *testing.T) {
 	var mu sync.Mutex
-	seen := make(map[string]int)
+	seen, timed := make(map[string]int), make(map[string]bool)
 	s := open(t, func(c *httpapi.Config) {
-		c.Observe = func(route string, status int, _ time.Duration) {
+		c.Observe = func(route string, status int, took time.Duration) {
 			mu.Lock()
 			defer mu.Unlock()
 			seen[fmt.Sprint(route, " ", status)]++
+			timed[route] = took > 0
 		}
 	})
 	s.ask(t, "POST", create, mug)
 	s.ask(t, "POST", create, mug)
 	s.ask(t, "GET", "/nowhere", "")
 	s.ask(t, "POST", "/ledger/v1/commands/whatever", "")
+	s.ask(t, "GET", "/ledger/v1/events?follow=false", "")
 	require.NoError(t, s.server.Close())
 	require.Equal(t, map[string]int{
 		"command-create-inventory-items 200": 1, "command-create-inventory-items 409": 1, "none 404": 1, "unknown-command 404": 1, "openapi 200": 1,
+		"follow-events 200": 1,
 	}, seen)
+	require.Equal(t, map[string]bool{
+		"command-create-inventory-items": true, "none": true, "unknown-command": true, "openapi": true, "follow-events": false,
+	}, timed, "how long somebody follows is not how long he waits")
 }

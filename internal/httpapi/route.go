@@ -5,7 +5,8 @@ import "net/http"
 // A Scope is what a bearer token allows.
 type Scope string
 
-// The scopes. A route without one is open to everybody.
+// The scopes. A route without one is open to everybody, and must not read
+// the body, which has no bound.
 const (
 	Command Scope = "command" // carry out commands
 	Query   Scope = "query"   // ask

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -60,7 +61,8 @@ type Config struct {
 	Ready func(context.Context) []Condition
 	// Metrics serves /metrics; nil leaves it out.
 	Metrics http.Handler
-	// Observe hears of every answer by the name of its route; nil is nobody.
+	// Observe hears of every answer by the name of its route; nil is nobody. What
+	// streams took no time: it ends when the client likes.
 	Observe func(route string, status int, took time.Duration)
 	// Version of the program; "" is 0.0.0.
 	Version string
@@ -89,6 +91,7 @@ type Server struct {
 	url      string
 
 	commands, queries, followers *transport.Gate
+	arriving                     *arriving
 
 	streams context.Context //nolint:containedctx // ends what would never end by itself, when the server closes
 	cancel  context.CancelFunc
@@ -133,6 +136,7 @@ func Serve(ctx context.Context, config Config) (*Server, error) {
 		commands:  transport.NewGate(config.InFlight, transport.InFlightBytes),
 		queries:   transport.NewGate(config.InFlight, transport.InFlightBytes),
 		followers: transport.NewGate(config.Followers, transport.InFlightBytes),
+		arriving:  newArriving(arrivingBytes),
 	}
 	s.routes = append(s.ledgerRoutes(), config.Routes...)
 	s.routes = append(s.routes, s.operationRoutes()...)
@@ -212,15 +216,18 @@ func (s *Server) whole() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		out := &answer{ResponseWriter: w}
 		now := s.config.Now()
-		defer func() { s.config.Observe(cmp.Or(out.route, "none"), out.status, s.config.Now().Sub(now)) }()
+		defer func() { s.config.Observe(cmp.Or(out.route, "none"), out.status, out.took(s.config.Now().Sub(now))) }()
 		defer s.mend(out, r)
 		timeouts := http.NewResponseController(w)
-		if err := cmp.Or(timeouts.SetReadDeadline(now.Add(bodyTimeout)), timeouts.SetWriteDeadline(now.Add(answerTimeout))); err != nil {
-			panic(err) // a server that has none
-		}
+		alive(timeouts.SetReadDeadline(now.Add(bodyTimeout)))
+		alive(timeouts.SetWriteDeadline(now.Add(answerTimeout)))
 		out.Header().Set("X-Content-Type-Options", "nosniff")
 		if err := s.foreign(crossOrigin, r); err != nil {
 			s.refuse(out, r, err)
+			return
+		}
+		if crooked(r.URL.EscapedPath()) {
+			s.refuse(out, r, unknownPath(r))
 			return
 		}
 		handler, pattern := s.mux.Handler(r)
@@ -230,6 +237,13 @@ func (s *Server) whole() http.Handler {
 		}
 		s.mux.ServeHTTP(out, r)
 	})
+}
+
+// alive ends a request whose connection takes no deadline: it is closing.
+func alive(err error) {
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // unknown answers what no route is for. Method is how to tell a wrong method
@@ -243,7 +257,23 @@ func (s *Server) unknown(w http.ResponseWriter, r *http.Request, method http.Han
 		s.write(w, r, http.StatusMethodNotAllowed, s.face(r, err))
 		return
 	}
-	s.refuse(w, r, fault.New(fault.NotFound, "unknown_path", "there is nothing at %s; /openapi.json has all there is", r.URL.Path))
+	s.refuse(w, r, unknownPath(r))
+}
+
+func unknownPath(r *http.Request) error {
+	return fault.New(fault.NotFound, "unknown_path", "there is nothing at %s; /openapi.json has all there is", r.URL.Path)
+}
+
+// crooked reports whether a path has an empty segment, "." or "..". The mux would
+// leave those out and send the caller there: a call about one thing with an empty
+// id would become a call about all.
+func crooked(path string) bool {
+	for segment := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 // discarded is an answer that nobody gets.
@@ -275,6 +305,15 @@ type answer struct {
 	http.ResponseWriter
 	status int    // 0: it has not
 	route  string // "": none
+	stream bool   // it ends when the client likes
+}
+
+// took is how long the answer took, 0 when that says nothing.
+func (a *answer) took(d time.Duration) time.Duration {
+	if a.stream {
+		return 0
+	}
+	return d
 }
 
 func (a *answer) WriteHeader(status int) {
@@ -303,44 +342,32 @@ func (s *Server) guarded(route Route) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if out, ok := w.(*answer); ok {
-			out.route = route.Name
+			out.route, out.stream = route.Name, route.stream
 		}
 		if err := s.identify(r, route.Scope); err != nil {
 			s.refuse(w, r, err)
 			return
 		}
-		size := int(min(max(r.ContentLength, -1), MaxBody+1))
-		if size < 0 {
-			size = MaxBody // it is not said, and may be that much
-		}
-		if size > MaxBody {
-			s.refuse(w, r, transport.TooLarge(int(r.ContentLength), MaxBody))
+		if route.Scope == "" { // what comes from anybody takes no room from others
+			route.Handler(w, r)
 			return
 		}
-		if gate != nil {
-			if err := gate.Enter(size); err != nil {
-				s.refuse(w, r, err)
-				return
-			}
-			defer gate.Leave(size)
-		}
-		if err := arrived(w, r); err != nil {
+		// The body comes first, so that nobody is inside the gate, or in a handler,
+		// who waits for a slow client.
+		body, err := s.arriving.whole(w, r)
+		if err != nil {
 			s.refuse(w, r, err)
 			return
 		}
+		alive(http.NewResponseController(w).SetReadDeadline(time.Time{}))
+		if gate != nil {
+			if err := gate.Enter(len(body)); err != nil {
+				s.refuse(w, r, err)
+				return
+			}
+			defer gate.Leave(len(body))
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		route.Handler(w, r)
 	})
-}
-
-// arrived waits for the body, so that no handler waits for a slow client.
-func arrived(w http.ResponseWriter, r *http.Request) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return transport.TooLarge(0, MaxBody)
-	}
-	if err != nil {
-		return fault.New(fault.Invalid, "incomplete_body", "the body of the request did not arrive whole; send it again")
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	return http.NewResponseController(w).SetReadDeadline(time.Time{})
 }

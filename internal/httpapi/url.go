@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"strings"
 )
 
 // secretIn is what a URL has between its scheme and its host.
@@ -28,9 +29,11 @@ var isHTTP = regexp.MustCompile(`(?i)^https?://`)
 // parseURL takes a URL of a ledger apart: where it is, and the token in front of
 // the host, as the user or as the password of one. The secret is not in the errors.
 func parseURL(text string) (at *url.URL, token string, err error) {
-	unreadable := fmt.Errorf("the server URL %s cannot be read: write http://HOST:PORT, and a token with an @ before the host", Redacted(text))
+	unreadable := fmt.Errorf("the server URL %s cannot be read: write http://HOST:PORT, and a token with an @ before the host; "+
+		"in it, letters and digits aside, write characters as %%XX", Redacted(text))
 	at, err = url.Parse(text)
-	if err != nil || at.Host == "" || !IsURL(text) {
+	// With an @ behind it, what looks like the host is the beginning of a token.
+	if err != nil || at.Host == "" || !IsURL(text) || strings.Contains(at.EscapedPath(), "@") {
 		return nil, "", unreadable
 	}
 	if at.RawQuery != "" || at.Fragment != "" {

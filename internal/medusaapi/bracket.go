@@ -78,7 +78,9 @@ func (n *nested) undotted() (*nested, error) {
 		}
 		parent, child, dotted := strings.Cut(name, ".")
 		if !dotted {
-			all.set(name, v)
+			if err := all.put(name, v); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		if strings.Contains(child, ".") {
@@ -91,9 +93,31 @@ func (n *nested) undotted() (*nested, error) {
 		if !ok {
 			return nil, errTwoWays
 		}
-		of.set(child, v)
+		if err := of.put(child, v); err != nil {
+			return nil, err
+		}
 	}
 	return all, nil
+}
+
+// put sets what is not there yet, and joins an object to one that is.
+func (n *nested) put(name string, v given) error {
+	old, there := n.of[name]
+	if !there {
+		n.set(name, v)
+		return nil
+	}
+	from, object := v.(*nested)
+	into, both := old.(*nested)
+	if !object || !both {
+		return errTwoWays
+	}
+	for _, name := range from.names {
+		if err := into.put(name, from.of[name]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func split(text string) []any {
@@ -156,7 +180,7 @@ func insert(at given, path []string, value string) (given, error) {
 	return object, err
 }
 
-var errTwoWays = invalid("the query gives a parameter once as a value and once as an object")
+var errTwoWays = invalid("the query gives a parameter in two ways that do not go together")
 
 // listed turns objects whose names are all numbers into lists.
 func listed(v given) given {

@@ -140,30 +140,21 @@ func (c *call) do(command commands.Command, then func(result []byte) (any, error
 	if err != nil {
 		return nil, err
 	}
-	answer, err := c.carryOut(env, command)
+	answer, err := c.ledger.Do(c.ctx(), env, command)
 	if err != nil {
 		return nil, err
 	}
+	c.w.Header().Set("Ledger-Command-Id", answer.CommandID)
 	if answer.DryRun {
 		return answer, nil
 	}
-	return then(answer.Result)
-}
-
-// carryOut carries out a command and waits until it can be read back.
-func (c *call) carryOut(env commands.Envelope, command commands.Command) (commands.Answer, error) {
-	answer, err := c.ledger.Do(c.ctx(), env, command)
-	if err != nil {
-		return answer, err
-	}
-	c.w.Header().Set("Ledger-Command-Id", answer.CommandID)
 	ctx, cancel := context.WithTimeout(c.ctx(), patience)
 	defer cancel()
 	if err := c.models.WaitFor(ctx, answer.Position); err != nil {
-		return answer, fault.New(fault.Unavailable, "not_caught_up",
+		return nil, fault.New(fault.Unavailable, "not_caught_up",
 			"command %s was carried out, but cannot be read back yet: %v; read again later", answer.CommandID, err)
 	}
-	return answer, nil
+	return then(answer.Result)
 }
 
 // rows reads the rows of a command's result.

@@ -15,8 +15,11 @@ func IdleExports(t *testing.T) *Exports {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, root.Close()) })
-	return &Exports{root: root, jobs: make(chan exportJob, waitingExports), states: make(map[string]string)}
+	return &Exports{root: root, jobs: make(chan exportJob, waitingExports), failed: make(map[string]bool)}
 }
+
+// Waiting is how many exports wait to be written.
+func (e *Exports) Waiting() int { return len(e.jobs) }
 
 // The bounds, for tests.
 const (

@@ -19,6 +19,7 @@ import (
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/fault"
 	"github.com/stockledger/stockledger/internal/httpapi"
+	"github.com/stockledger/stockledger/internal/transport"
 	"github.com/stockledger/stockledger/projections"
 )
 
@@ -44,8 +45,8 @@ type Exports struct {
 	work   sync.WaitGroup
 
 	mu     sync.Mutex
-	states map[string]string // of those that are not done: "" while it is under way, else why it failed
-	done   []string          // the newest last
+	failed map[string]bool // of those that are not done; false while it is under way
+	done   []string        // the newest last
 }
 
 type exportJob struct {
@@ -54,8 +55,7 @@ type exportJob struct {
 }
 
 // OpenExports takes a directory, which is made if it is missing, and goes on with the
-// exports that are in it. What was not finished when
-// the last process ended is gone.
+// exports that are in it. What was not finished when the last process ended is gone.
 func OpenExports(dir string, models *projections.Models, logger *slog.Logger) (*Exports, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("exports: %w", err)
@@ -67,7 +67,7 @@ func OpenExports(dir string, models *projections.Models, logger *slog.Logger) (*
 	run, cancel := context.WithCancel(context.Background())
 	e := &Exports{
 		models: models, root: root, logger: cmp.Or(logger, slog.New(slog.DiscardHandler)), cancel: cancel,
-		jobs: make(chan exportJob, waitingExports), states: make(map[string]string),
+		jobs: make(chan exportJob, waitingExports), failed: make(map[string]bool),
 	}
 	if err := e.find(); err != nil {
 		return nil, errors.Join(fmt.Errorf("exports: %w", err), e.Close())
@@ -117,7 +117,7 @@ func (e *Exports) start(wanted projections.List) (string, error) {
 	defer e.mu.Unlock()
 	select {
 	case e.jobs <- exportJob{id, wanted}:
-		e.states[id] = ""
+		e.failed[id] = false
 		return id, nil
 	default:
 		return "", fault.New(fault.Unavailable, "busy", "%d exports are waiting already; try again when one is done", waitingExports)
@@ -144,11 +144,11 @@ func (e *Exports) finish(id string, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err != nil {
-		e.states[id] = err.Error()
+		e.failed[id] = true
 		e.forgetFailures()
 		return
 	}
-	delete(e.states, id)
+	delete(e.failed, id)
 	e.done = append(e.done, id)
 	for len(e.done) > keptExports {
 		if err := e.root.Remove(e.done[0] + ".csv"); err != nil {
@@ -160,15 +160,15 @@ func (e *Exports) finish(id string, err error) {
 
 // forgetFailures keeps the list of failures as short as that of files.
 func (e *Exports) forgetFailures() {
-	var failed []string
-	for id, why := range e.states {
-		if why != "" {
-			failed = append(failed, id)
+	var all []string
+	for id, failed := range e.failed {
+		if failed {
+			all = append(all, id)
 		}
 	}
-	slices.Sort(failed)
-	for _, id := range failed[:max(0, len(failed)-keptExports)] {
-		delete(e.states, id)
+	slices.Sort(all)
+	for _, id := range all[:max(0, len(all)-keptExports)] {
+		delete(e.failed, id)
 	}
 }
 
@@ -176,12 +176,12 @@ func (e *Exports) forgetFailures() {
 func (e *Exports) open(id string) (*os.File, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	why, known := e.states[id]
+	failed, known := e.failed[id]
 	switch {
-	case known && why == "":
+	case known && !failed:
 		return nil, fault.New(fault.Conflict, "export_under_way", "export %s is not done yet; ask again", id).With("export", id)
 	case known:
-		return nil, fault.New(fault.Unavailable, "export_failed", "export %s failed: %s; start another", id, why).With("export", id)
+		return nil, fault.New(fault.Unavailable, "export_failed", "export %s failed; the ledger's log says why; start another", id).With("export", id)
 	case !slices.Contains(e.done, id):
 		return nil, fault.New(fault.NotFound, "not_found", "Export with id: %s was not found", id).With("export", id)
 	}
@@ -275,7 +275,7 @@ func (e *Exports) name(ctx context.Context, names map[string]string, rows []proj
 // recordsOf are the rows of one item in the file.
 func recordsOf(row projections.ItemRow, names map[string]string) [][]string {
 	item := []string{
-		row.ID, text(row.SKU), text(row.Title), text(row.Description), text(row.Thumbnail), text(row.OriginCountry), text(row.HSCode),
+		plainText(row.ID), text(row.SKU), text(row.Title), text(row.Description), text(row.Thumbnail), text(row.OriginCountry), text(row.HSCode),
 		text(row.MIDCode), text(row.Material), number(row.Weight), number(row.Length), number(row.Height), number(row.Width),
 		fmt.Sprint(row.RequiresShipping), string(row.Metadata), row.Stocked.String(), row.Reserved.String(),
 		row.Created.Format(timeFormat), row.Updated.Format(timeFormat),
@@ -285,7 +285,7 @@ func recordsOf(row projections.ItemRow, names map[string]string) [][]string {
 	}
 	return mapped(row.Levels, func(l projections.Level) []string {
 		return slices.Concat(item, []string{
-			l.ID, l.LocationID, names[l.LocationID],
+			plainText(l.ID), plainText(l.LocationID), plainText(names[l.LocationID]),
 			l.Stocked.String(), l.Reserved.String(), l.Incoming.String(), l.Available.String(),
 		})
 	})
@@ -298,7 +298,15 @@ func text(s *string) string {
 	if s == nil {
 		return ""
 	}
-	return *s
+	return plainText(*s)
+}
+
+// plainText keeps spreadsheets from taking a text for a formula.
+func plainText(s string) string {
+	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+		return "'" + s
+	}
+	return s
 }
 
 func number(q *events.Quantity) string {
@@ -327,8 +335,15 @@ func (a *api) exportRoutes() []httpapi.Route {
 }
 
 // startExport takes the parameters of the list; limit, offset and fields change
-// nothing.
+// nothing. An export is no command, and so there is none to try.
 func startExport(c *call) (any, error) {
+	env, err := transport.Envelope(c.r.Header)
+	if err != nil {
+		return nil, err
+	}
+	if env.DryRun {
+		return nil, invalid("an export has no dry run; leave Ledger-Dry-Run out")
+	}
 	to, err := c.query(itemListParams, 0)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -139,9 +140,38 @@ func TestExportsAreKeptAcrossRestartsUpToABound(t *testing.T) {
 
 // serveExports mounts the routes of other exports.
 func (s *shop) serveExports(exports *medusaapi.Exports) {
-	s.mux = http.NewServeMux()
-	for _, r := range medusaapi.Routes(s.ledger, medusaapi.Config{Exports: exports, Logger: quiet}) {
-		s.mux.HandleFunc(r.Method+" "+r.Path, r.Handler)
+	s.exports = exports
+	s.mount(s.ledger)
+}
+
+func TestAnExportIsNotTried(t *testing.T) {
+	s := stocked(t)
+	idle := medusaapi.IdleExports(t)
+	s.serveExports(idle)
+	for _, header := range [][]string{{"Ledger-Dry-Run", "true"}, {"Ledger-Dry-Run", "perhaps"}, {"Ledger-Raeson", "x"}} {
+		got := s.ask(t, "POST /admin/inventory-items/export", "", header...)
+		require.Equal(t, 400, got.status, got.body)
+		require.Equal(t, "invalid_data", got.text(t, "type"))
+	}
+	require.Zero(t, idle.Waiting())
+}
+
+func TestNoCellOfAnExportIsAFormula(t *testing.T) {
+	s := open(t)
+	for _, text := range []string{"=1+1", "+1", "-1", "@sum", "\t=1", "\r=1"} {
+		sku := "id" + text
+		s.do(t, "create-inventory-items", mustJSON(map[string]any{"id": text, "sku": sku, "title": text}))
+		s.do(t, "create-stock-locations", mustJSON(map[string]any{"id": text, "name": text}))
+		s.do(t, "create-inventory-levels", mustJSON(map[string]any{"id": text, "inventory_item_id": text, "location_id": text}))
+		s.do(t, "create-reservations", mustJSON(map[string]any{"inventory_item_id": text, "location_id": text, "quantity": 1, "allow_backorder": true}))
+		row := s.export(t, "?sku="+url.QueryEscape(sku))[1]
+		for _, cell := range []int{0, 19, 20} {
+			require.Equal(t, "'"+text, row[cell])
+		}
+		for _, cell := range []int{2, 21} {
+			require.True(t, strings.HasPrefix(row[cell], "'"), row[cell])
+		}
+		require.Equal(t, []string{sku, "-1"}, []string{row[1], row[25]}, "a number is a number")
 	}
 }
 
@@ -176,6 +206,7 @@ func TestAnExportThatFailsSaysSo(t *testing.T) {
 	got := s.download(t, id)
 	require.Equal(t, 503, got.status, got.body)
 	require.Equal(t, "export_failed", got.text(t, "code"))
+	require.Equal(t, "export "+id+" failed; the ledger's log says why; start another", got.text(t, "message"))
 }
 
 func TestWithoutADirectoryThereAreNoExports(t *testing.T) {

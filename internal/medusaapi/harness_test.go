@@ -25,9 +25,10 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // shop is a ledger behind Medusa's routes.
 type shop struct {
-	ledger *stockledger.Ledger
-	routes []httpapi.Route
-	mux    *http.ServeMux
+	ledger  *stockledger.Ledger
+	exports *medusaapi.Exports
+	routes  []httpapi.Route
+	mux     *http.ServeMux
 }
 
 // open opens an empty ledger of its own.
@@ -41,11 +42,18 @@ func open(t testing.TB) *shop {
 		require.NoError(t, exports.Close())
 		require.NoError(t, ledger.Close())
 	})
-	s := &shop{ledger, medusaapi.Routes(ledger, medusaapi.Config{Exports: exports, Logger: quiet}), http.NewServeMux()}
+	s := &shop{ledger: ledger, exports: exports}
+	s.mount(ledger)
+	return s
+}
+
+// mount makes the routes those on a ledger.
+func (s *shop) mount(ledger medusaapi.Ledger) {
+	s.routes = medusaapi.Routes(ledger, medusaapi.Config{Exports: s.exports, Logger: quiet})
+	s.mux = http.NewServeMux()
 	for _, r := range s.routes {
 		s.mux.HandleFunc(r.Method+" "+r.Path, r.Handler)
 	}
-	return s
 }
 
 // stock is the ledger that the tests begin with.

@@ -1,9 +1,9 @@
 package medusaapi
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -106,7 +106,7 @@ func retrieveItem(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	item, found, err := c.readItem(c.id("id"), s)
+	item, found, err := c.readItem(c.id("id"), s, false)
 	if err == nil && !found {
 		err = notFound("Inventory item with id: %s was not found", c.id("id"))
 	}
@@ -122,14 +122,8 @@ func createItem(c *call) (any, error) {
 	if err := c.body(createItemShape, &item); err != nil {
 		return nil, err
 	}
-	var locations []string
-	for _, l := range item.LocationLevels {
-		locations = append(locations, l.LocationID)
-	}
-	if err := c.knownLocations(locations); err != nil {
-		return nil, err
-	}
-	return c.do(commands.CreateInventoryItems{Items: []commands.NewItem{item}}, func(result []byte) (any, error) {
+	create := commands.CreateInventoryItems{Items: []commands.NewItem{item}, KnownLocations: true}
+	return c.do(create, func(result []byte) (any, error) {
 		made, err := rows[commands.ItemRow](result)
 		if err != nil {
 			return nil, err
@@ -152,7 +146,7 @@ func updateItem(c *call) (any, error) {
 	answer, err := c.do(commands.UpdateInventoryItems{Updates: []commands.ItemUpdate{update}}, func([]byte) (any, error) {
 		return c.answerItem(id, s)
 	})
-	return answer, retold(err, "not_found", fault.NotFound, "InventoryItem with id %q not found", id)
+	return answer, retold(err, "not_found", fault.NotFound, "InventoryItem with id \"%s\" not found", id)
 }
 
 func deleteItem(c *call) (any, error) {
@@ -160,47 +154,13 @@ func deleteItem(c *call) (any, error) {
 		return nil, err
 	}
 	id := c.id("id")
-	answer := deletedAnswer{id, "inventory_item", true}
-	return c.doneAnyway(answer, commands.DeleteInventoryItems{IDs: []string{id}})
+	return c.delete(deletedAnswer{id, "inventory_item", true}, commands.DeleteInventoryItems{IDs: []string{id}, IgnoreUnknown: true})
 }
 
-// doneAnyway carries out a command that deletes. That there is nothing to delete
-// is success, as in Medusa.
-func (c *call) doneAnyway(answer any, command commands.Command) (any, error) {
-	done, err := c.do(command, func([]byte) (any, error) { return answer, nil })
-	if fault.Code(err) == "not_found" {
-		return answer, nil
-	}
-	return done, err
-}
-
-// knownLocations refuses locations that are not open.
-func (c *call) knownLocations(ids []string) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	open := make(map[string]bool)
-	for chunk := range slices.Chunk(ids, maxPage) {
-		page, err := c.models.ListLocations(c.ctx(), projections.List{
-			Filter: map[string]any{"id": chunk}, Take: new(maxPage), NoCount: true,
-		})
-		if err != nil {
-			return err
-		}
-		for _, l := range page.Rows {
-			open[l.ID] = true
-		}
-	}
-	var unknown []string
-	for _, id := range ids {
-		if !open[id] && !slices.Contains(unknown, id) {
-			unknown = append(unknown, id)
-		}
-	}
-	if len(unknown) > 0 {
-		return notFound("Stock locations with ids: %s was not found", strings.Join(unknown, ", "))
-	}
-	return nil
+// delete carries out a command that deletes. That there is nothing to delete is
+// success, as in Medusa; the command says so.
+func (c *call) delete(answer deletedAnswer, command commands.Command) (any, error) {
+	return c.do(command, func([]byte) (any, error) { return answer, nil })
 }
 
 // chosenItem reads the query of a route that answers with one item.
@@ -214,13 +174,26 @@ func (c *call) chosenItem() (*selection, error) {
 
 // answerItem is the answer of a route that changed an item.
 func (c *call) answerItem(id string, s *selection) (any, error) {
-	item, _, err := c.readItem(id, s)
+	item, err := c.changedItem(id, s)
 	return keyed{"inventory_item": item}, err
 }
 
-func (c *call) readItem(id string, s *selection) (item jsontext.Value, found bool, err error) {
+// changedItem is an item that a command changed. When the answer is read back it may
+// have been deleted, most of all when the call is sent again later.
+func (c *call) changedItem(id string, s *selection) (jsontext.Value, error) {
+	item, found, err := c.readItem(id, s, false)
+	if err == nil && !found {
+		item, found, err = c.readItem(id, s, true)
+	}
+	if err == nil && !found {
+		err = fmt.Errorf("item %s was changed and cannot be read", id)
+	}
+	return item, err
+}
+
+func (c *call) readItem(id string, s *selection, deleted bool) (item jsontext.Value, found bool, err error) {
 	page, err := c.models.ListItems(c.ctx(), projections.List{
-		Filter: map[string]any{"id": id}, Relations: s.names(), Take: new(1), NoCount: true,
+		Filter: map[string]any{"id": id}, Relations: s.names(), Take: new(1), NoCount: true, WithDeleted: deleted,
 	})
 	if err != nil || len(page.Rows) == 0 {
 		return nil, false, err

@@ -10,7 +10,6 @@ import (
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/internal/fault"
 	"github.com/stockledger/stockledger/internal/httpapi"
-	"github.com/stockledger/stockledger/projections"
 )
 
 var (
@@ -108,12 +107,10 @@ func createLevel(c *call) (any, error) {
 	if err := c.body(newLevelShape, &level); err != nil {
 		return nil, err
 	}
-	if err := c.knownLocations([]string{level.LocationID}); err != nil {
-		return nil, err
-	}
 	item := c.id("id")
 	level.InventoryItemID = item
-	answer, err := c.do(commands.CreateInventoryLevels{Levels: []commands.NewLevel{level}}, func([]byte) (any, error) {
+	create := commands.CreateInventoryLevels{Levels: []commands.NewLevel{level}, KnownLocations: true}
+	answer, err := c.do(create, func([]byte) (any, error) {
 		return c.answerItem(item, s)
 	})
 	return answer, noSuchItem(err)
@@ -179,7 +176,7 @@ func deleteLevel(c *call) (any, error) {
 		if len(deleted) == 0 {
 			return nil, missing
 		}
-		parent, _, err := c.readItem(item, s)
+		parent, err := c.changedItem(item, s)
 		return levelDeleted{deletedAnswer{deleted[0], "inventory-level", true}, parent}, err
 	})
 	switch fault.Code(err) {
@@ -233,17 +230,13 @@ func batchAnyLevels(c *call) (any, error) {
 // batchLevels carries out a batch. What it answers as deleted is what was asked
 // for, also levels that never were, as in Medusa.
 func (c *call) batchLevels(batch commands.BatchInventoryItemLevels) (any, error) {
-	asked := batch.Delete
-	var err error
-	if batch.Delete, err = c.everLevels(asked); err != nil {
-		return nil, err
-	}
+	batch.IgnoreUnknown = true
 	answer, err := c.do(batch, func(result []byte) (any, error) {
 		var done commands.BatchResult
 		if err := json.Unmarshal(result, &done); err != nil {
 			return nil, err
 		}
-		return c.levelsDone(done, asked)
+		return c.levelsDone(done, batch.Delete)
 	})
 	return answer, c.batchRefused(err, batch)
 }
@@ -277,21 +270,4 @@ type levelsDone struct {
 	Created []jsontext.Value `json:"created"`
 	Updated []jsontext.Value `json:"updated"`
 	Deleted []string         `json:"deleted,omitzero"`
-}
-
-// everLevels are those of ids that belong to a level, or once did.
-func (c *call) everLevels(ids []string) ([]string, error) {
-	ever := make(map[string]bool, len(ids))
-	for chunk := range slices.Chunk(ids, maxPage) {
-		page, err := c.models.ListLevels(c.ctx(), projections.List{
-			Filter: map[string]any{"id": chunk}, WithDeleted: true, Take: new(maxPage), NoCount: true,
-		})
-		if err != nil {
-			return nil, err
-		}
-		for _, l := range page.Rows {
-			ever[l.ID] = true
-		}
-	}
-	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !ever[id] }), nil
 }

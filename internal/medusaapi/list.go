@@ -57,7 +57,7 @@ func (p pageAnswer) MarshalJSONTo(enc *jsontext.Encoder) error {
 		jsontext.EndObject)
 }
 
-// A listed is the rows of a list, and where they are in it.
+// A listedRows is the rows of a list, and where they are in it.
 type listedRows[R any] struct {
 	rows []R
 	paging

@@ -2,7 +2,6 @@ package medusaapi
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/stockledger/stockledger/commands"
@@ -57,14 +56,19 @@ func takeAddressID(path string, v given, to *asked, wrong *issues) {
 	if !many {
 		ids = []any{of.Filter["address_id"]}
 	}
-	var locations []any
+	locations := []any{}
 	for _, id := range ids {
-		if text, ok := id.(string); ok {
-			bare := strings.TrimPrefix(text, addressPrefix)
-			locations = append(locations, bare, locationPrefix+bare)
+		text, _ := id.(string)
+		bare, isAddress := strings.CutPrefix(text, addressPrefix)
+		if !isAddress {
+			continue
+		}
+		locations = append(locations, locationPrefix+bare)
+		if !strings.HasPrefix(bare, locationPrefix) {
+			locations = append(locations, bare)
 		}
 	}
-	to.and(map[string]any{"id": locations})
+	to.and(map[string]any{"id": locations, "address": map[string]any{"$exists": true}})
 }
 
 type (
@@ -106,47 +110,11 @@ func listLocations(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.byChannel(&to); err != nil {
-		return nil, err
-	}
 	page, err := list(c, to, c.models.ListLocations)
 	if err != nil {
 		return nil, err
 	}
 	return answerPage("stock_locations", s, page, locationOf)
-}
-
-// byChannel turns a filter by sales channel into one by location. Locations are
-// few; all are looked at.
-func (c *call) byChannel(to *asked) error {
-	channels, filtered := to.Filter["sales_channel_id"]
-	if !filtered {
-		return nil
-	}
-	delete(to.Filter, "sales_channel_id")
-	many, ok := channels.([]any)
-	if !ok {
-		many = []any{channels}
-	}
-	serving := []any{}
-	every := projections.List{Take: new(maxPage), NoCount: true}
-	for {
-		page, err := c.models.ListLocations(c.ctx(), every)
-		if err != nil {
-			return err
-		}
-		for _, l := range page.Rows {
-			if slices.ContainsFunc(many, func(id any) bool { return slices.Contains(l.SalesChannels, id.(string)) }) {
-				serving = append(serving, l.ID)
-			}
-		}
-		if page.Next == nil {
-			break
-		}
-		every.Cursor = *page.Next
-	}
-	to.and(map[string]any{"id": serving})
-	return nil
 }
 
 func (c *call) chosenLocation() (*selection, error) {
@@ -162,11 +130,19 @@ func retrieveLocation(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.answerLocation(c.id("id"), s)
+	return c.readLocation(c.id("id"), s, false)
 }
 
+// answerLocation is the answer of a route that changed a location, which may have
+// been closed when it is read back.
 func (c *call) answerLocation(id string, s *selection) (any, error) {
-	page, err := c.models.ListLocations(c.ctx(), projections.List{Filter: map[string]any{"id": id}, Take: new(1), NoCount: true})
+	return c.readLocation(id, s, true)
+}
+
+func (c *call) readLocation(id string, s *selection, closed bool) (any, error) {
+	page, err := c.models.ListLocations(c.ctx(), projections.List{
+		Filter: map[string]any{"id": id}, Take: new(1), NoCount: true, WithDeleted: closed,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +198,7 @@ func deleteLocation(c *call) (any, error) {
 		return nil, err
 	}
 	id := c.id("id")
-	return c.doneAnyway(deletedAnswer{id, "stock_location", true}, commands.DeleteStockLocations{IDs: []string{id}})
+	return c.delete(deletedAnswer{id, "stock_location", true}, commands.DeleteStockLocations{IDs: []string{id}, IgnoreUnknown: true})
 }
 
 // linkLocation changes what a location is linked to, as the body says.

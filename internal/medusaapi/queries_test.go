@@ -126,6 +126,9 @@ func TestFilters(t *testing.T) {
 			"name[]=Oslo&name[]=Paris":         "paris oslo",
 			"address_id=laddr_paris":           "paris",
 			"address_id[]=laddr_mars&id=paris": "",
+			"address_id=paris":                 "",
+			"address_id=laddr_oslo":            "",
+			"address_id=laddr_sloc_paris":      "",
 			"address_id=laddr_paris&id=oslo":   "",
 			"address_id=laddr_paris&$and[0][name]=Oslo":               "",
 			"sales_channel_id=sc_1":                                   "oslo",
@@ -147,6 +150,7 @@ func TestFilters(t *testing.T) {
 			"reservations": "/admin/reservations", "stock_locations": "/admin/stock-locations",
 		}[name]
 		require.Equal(t, 200, s.ask(t, "POST /admin/stock-locations/oslo/sales-channels", `{"add": ["sc_1"], "remove": ["sc_2"]}`).status)
+		require.Equal(t, 200, s.ask(t, "POST /admin/stock-locations/paris/fulfillment-providers", `{"add": ["sc_1"]}`).status)
 		for query, want := range lists {
 			t.Run(name+"?"+query, func(t *testing.T) {
 				got := s.ask(t, "GET "+path+"?"+escaped(query), "")
@@ -191,7 +195,10 @@ func TestWhatIsWrongWithAQueryIsToldAsMedusaDoes(t *testing.T) {
 		list + "$or[0][title]=1":                        invalid("Unrecognized fields: 'title'"),
 		list + "fields=nonsense,location_levels.no":     invalid("Unrecognized fields: 'nonsense, location_levels.no'"),
 		list + "a.b.c=1":                                refusal("invalid_data", "Key accessor more than 2 levels deep: a.b.c"),
-		list + "sku=a&sku[x]=b":                         refusal("invalid_data", "the query gives a parameter once as a value and once as an object"),
+		list + "sku=a&sku[x]=b":                         refusal("invalid_data", "the query gives a parameter in two ways that do not go together"),
+		list + "sku.b=1&sku=a":                          refusal("invalid_data", "the query gives a parameter in two ways that do not go together"),
+		list + "sku=a&sku.b=1":                          refusal("invalid_data", "the query gives a parameter in two ways that do not go together"),
+		list + "weight.$gt=1&weight[$gt]=2":             refusal("invalid_data", "the query gives a parameter in two ways that do not go together"),
 		list + "sku[x":                                  refusal("invalid_data", `the query names "sku[x": a bracket is not closed`),
 		list + "a[b][c][d][e][f][g]=1":                  refusal("invalid_data", `the query names "a[b][c][d][e][f][g]": more than 5 levels deep`),
 		list + strings.Repeat("a=1&", 1001):             refusal("invalid_data", "the query has more than 1000 parameters"),
@@ -306,6 +313,9 @@ func TestBodies(t *testing.T) {
 		`{"metadata": [], "thumbnail": {}, "requires_shipping": "true"}`:      invalid("Expected type: 'boolean' for field 'requires_shipping', got: 'true'; Expected type: 'string' for field 'thumbnail', got: '[object Object]'; Expected type: 'record' for field 'metadata', got: ''"),
 		`{"id": "x", "unit_of_measure": "kg", "sku": "s"}`:                    invalid("Unrecognized fields: 'id, unit_of_measure'"),
 		`{"sku": "a", "sku": "b"}`:                                            refusal("invalid_data", "<any>"),
+		`{"sku": "a"} x`:                                                      refusal("invalid_data", "<any>"),
+		`{"sku": "a"}{}`:                                                      refusal("invalid_data", "<any>"),
+		`{"sku": "a\u0000"}`:                                                  refusal("invalid_data", "Field 'sku' must not contain NUL"),
 		`{"sku": "a"`:                                                         refusal("invalid_data", "<any>"),
 		`[]`:                                                                  invalid("Expected type: 'object', got: ''"),
 		`"a"`:                                                                 invalid("Expected type: 'object', got: 'a'"),
@@ -313,7 +323,7 @@ func TestBodies(t *testing.T) {
 		`{"weight": 1e999999999}`:                                             refusal("invalid_data", "<any>"),
 		`{"title": "` + strings.Repeat("x", 16<<10+1) + `"}`:                  refusal("invalid_data", "Field 'title' has 16385 bytes, at most 16384 are allowed"),
 		`{"sku": ""}`:                                                         refusal("invalid_data", "<any>"),
-		`{"sku": 123456789012345678901234567890, "a": 1, "b": 2}`:             invalid("Expected type: 'string' for field 'sku', got: '123456789012345678901234567890'; Unrecognized fields: 'a, b'"),
+		`{"sku": 123456789012345678901234567890, "a": 1, "b": 2}`: invalid("Expected type: 'string' for field 'sku', got: '123456789012345678901234567890'; Unrecognized fields: 'a, b'"),
 	} {
 		for _, send := range []string{create, change} {
 			got := s.ask(t, send, body)
@@ -321,6 +331,7 @@ func TestBodies(t *testing.T) {
 			same(t, want, got.body)
 		}
 	}
+	require.Contains(t, s.ask(t, create, `{"sku": "a"} x`).text(t, "message"), "invalid character 'x' after top-level value")
 	got := s.ask(t, create, `{"sku": "s"}`, "Content-Type", "text/plain")
 	require.Equal(t, 400, got.status)
 	same(t, invalid("send the body as application/json"), got.body)
@@ -338,4 +349,13 @@ func mustNumber(t testing.TB, v any) int64 {
 	n, err := number.Int64()
 	require.NoError(t, err)
 	return n
+}
+
+func TestAnAddressIsFoundByItsOwnIdAlone(t *testing.T) {
+	s := open(t)
+	s.do(t, "create-stock-locations", `{"id": "sloc_lima", "name": "Lima", "address": {"address_1": "1", "country_code": "pe"}}`)
+	require.Equal(t, "laddr_lima", s.ask(t, "GET /admin/stock-locations/sloc_lima", "").text(t, "stock_location", "address", "id"))
+	for id, want := range map[string]string{"laddr_lima": "1", "laddr_sloc_lima": "0", "lima": "0", "sloc_lima": "0"} {
+		require.Equal(t, want, fmt.Sprint(s.ask(t, "GET /admin/stock-locations?address_id="+id, "").value(t, "count")), id)
+	}
 }

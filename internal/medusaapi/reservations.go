@@ -1,6 +1,7 @@
 package medusaapi
 
 import (
+	"fmt"
 	"net/http"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -100,7 +101,7 @@ func retrieveReservation(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	reservation, found, err := c.readReservation(c.id("id"), s)
+	reservation, found, err := c.readReservation(c.id("id"), s, false)
 	if err == nil && !found {
 		err = notFound("Reservation with id: %s was not found", c.id("id"))
 	}
@@ -112,13 +113,20 @@ func (c *call) answerReservation(result []byte, s *selection) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	reservation, _, err := c.readReservation(made[0].ID, s)
+	id := made[0].ID
+	reservation, found, err := c.readReservation(id, s, false)
+	if err == nil && !found { // let go of since
+		reservation, found, err = c.readReservation(id, s, true)
+	}
+	if err == nil && !found {
+		err = fmt.Errorf("reservation %s was changed and cannot be read", id)
+	}
 	return keyed{"reservation": reservation}, err
 }
 
-func (c *call) readReservation(id string, s *selection) (reservation jsontext.Value, found bool, err error) {
+func (c *call) readReservation(id string, s *selection, deleted bool) (reservation jsontext.Value, found bool, err error) {
 	page, err := c.models.ListReservations(c.ctx(), projections.List{
-		Filter: map[string]any{"id": id}, Relations: s.names(), Take: new(1), NoCount: true,
+		Filter: map[string]any{"id": id}, Relations: s.names(), Take: new(1), NoCount: true, WithDeleted: deleted,
 	})
 	if err != nil || len(page.Rows) == 0 {
 		return nil, false, err
@@ -193,5 +201,5 @@ func deleteReservation(c *call) (any, error) {
 		return nil, err
 	}
 	id := c.id("id")
-	return c.doneAnyway(deletedAnswer{id, "reservation", true}, commands.DeleteReservations{IDs: []string{id}})
+	return c.delete(deletedAnswer{id, "reservation", true}, commands.DeleteReservations{IDs: []string{id}, IgnoreUnknown: true})
 }

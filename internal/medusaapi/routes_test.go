@@ -160,6 +160,10 @@ func TestInventoryItems(t *testing.T) {
 			want: notFound(`InventoryItem with id "cup" not found`),
 		},
 		{
+			name: "its id is told as it is", send: "POST /admin/inventory-items/a%5Cb", body: `{"title": "x"}`, status: 404,
+			want: `{"type": "not_found", "message": "InventoryItem with id \"a\\b\" not found"}`,
+		},
+		{
 			name: "the path of Medusa's missing batch route is that of an item", send: "POST /admin/inventory-items/batch", body: `{}`, status: 404,
 			want: notFound(`InventoryItem with id "batch" not found`),
 		},

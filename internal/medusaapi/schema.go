@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/stockledger/stockledger/events"
@@ -81,8 +82,8 @@ func under(path, name string) string {
 
 // read checks a body and returns it without the members that are dropped.
 func (s shape) read(body []byte) (jsontext.Value, error) {
-	if !jsontext.Value(body).IsValid() {
-		_, err := membersOf(body)
+	var whole jsontext.Value
+	if err := json.Unmarshal(body, &whole); err != nil {
 		return nil, malformed(err)
 	}
 	if kind := jsontext.Value(body).Kind(); kind != '{' {

@@ -9,7 +9,6 @@ import (
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/httpapi"
-	"github.com/stockledger/stockledger/internal/transport"
 	"github.com/stockledger/stockledger/projections"
 )
 
@@ -83,7 +82,7 @@ func (a *api) variantRoutes() []httpapi.Route {
 		a.write(http.MethodDelete, one+"/inventory-items/{inventory_item_id}", "admin-unlink-variant", "make a variant of an item no more", selectParams,
 			nil, deletedLinkAnswer{}, deleteLink),
 		a.write(http.MethodPost, "/admin/products/{id}/variants/inventory-items/batch", "admin-batch-variant-links",
-			"remove, make and change links of variants", selectParams, variantLinksBody{}, linksAnswer{}, batchLinks),
+			"remove, make and change links of variants, in one commit", selectParams, variantLinksBody{}, linksAnswer{}, batchLinks),
 	}
 }
 
@@ -192,10 +191,8 @@ func deleteLink(c *call) (any, error) {
 	})
 }
 
-// batchLinks removes links, makes others and changes others. Each of the three is
-// a command of its own. When there are several, all of them are decided without
-// being recorded first, so that a refusal changes nothing; what another caller
-// does in between may still make a later one fail.
+// batchLinks takes fields for the sake of clients that send them; as in Medusa, they
+// change nothing.
 func batchLinks(c *call) (any, error) {
 	if _, err := c.query(selectParams, 0); err != nil {
 		return nil, err
@@ -204,62 +201,27 @@ func batchLinks(c *call) (any, error) {
 	if err := c.body(variantsShape, &body); err != nil {
 		return nil, err
 	}
-	env, err := transport.Envelope(c.r.Header)
-	if err != nil {
-		return nil, err
-	}
-	parts := body.parts(env)
-	if len(parts) > 1 {
-		for _, p := range parts {
-			p.env.DryRun = true
-			if _, err := c.ledger.Do(c.ctx(), p.env, p.command); err != nil {
-				return nil, err
-			}
-		}
-	}
-	for _, p := range parts {
-		if _, err := c.carryOut(p.env, p.command); err != nil {
-			return nil, err
-		}
-	}
-	return linksAnswer{
-		mapped(body.Create, variantLinkBody.definition),
-		mapped(body.Update, variantLinkBody.definition),
-		mapped(body.Delete, func(l linkNameBody) linkDefinition { return definitionOf(l.VariantID, l.ItemID, nil) }),
-	}, nil
+	return c.do(body.command(), func([]byte) (any, error) {
+		return linksAnswer{
+			mapped(body.Create, variantLinkBody.definition),
+			mapped(body.Update, variantLinkBody.definition),
+			mapped(body.Delete, func(l linkNameBody) linkDefinition { return definitionOf(l.VariantID, l.ItemID, nil) }),
+		}, nil
+	})
 }
 
-// A part of a batch is a command with an envelope of its own.
-type part struct {
-	env     commands.Envelope
-	command commands.Command
-}
-
-// parts are the commands that a batch consists of. Where there are several, each
-// has a key of its own, made of the key of the batch.
-func (b variantLinksBody) parts(env commands.Envelope) (all []part) {
-	if len(b.Delete) > 0 {
-		all = append(all, part{env, commands.DetachInventoryItems{Links: mapped(b.Delete, func(l linkNameBody) commands.LinkName {
-			return commands.LinkName{VariantID: l.VariantID, InventoryItemID: l.ItemID}
-		})}})
-	}
-	if len(b.Create) > 0 {
-		all = append(all, part{env, commands.AttachInventoryItems{Links: mapped(b.Create, func(l variantLinkBody) commands.NewLink {
+func (b variantLinksBody) command() commands.BatchInventoryLinks {
+	return commands.BatchInventoryLinks{
+		Create: mapped(b.Create, func(l variantLinkBody) commands.NewLink {
 			return commands.NewLink{LinkName: l.name(), Required: &l.Required}
-		})}})
-	}
-	if len(b.Update) > 0 {
-		all = append(all, part{env, commands.UpdateInventoryLinks{Links: mapped(b.Update, func(l variantLinkBody) commands.LinkUpdate {
+		}),
+		Update: mapped(b.Update, func(l variantLinkBody) commands.LinkUpdate {
 			return commands.LinkUpdate{LinkName: l.name(), Required: &l.Required}
-		})}})
+		}),
+		Delete: mapped(b.Delete, func(l linkNameBody) commands.LinkName {
+			return commands.LinkName{VariantID: l.VariantID, InventoryItemID: l.ItemID}
+		}),
 	}
-	if env.Key == "" || len(all) < 2 {
-		return all
-	}
-	for i := range all {
-		all[i].env.Key += "/" + all[i].command.Name()
-	}
-	return all
 }
 
 func (l variantLinkBody) name() commands.LinkName {

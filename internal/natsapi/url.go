@@ -40,12 +40,16 @@ func CheckURL(urls string) error {
 	return nil
 }
 
-// parse reads a URL as NATS does.
+// parse reads a URL as NATS does. What has an @ behind what looks like the host,
+// which would be looked up, has a secret with a / or such in it.
 func parse(text string) error {
 	if !strings.Contains(text, "://") {
 		text = "nats://" + text
 	}
-	_, err := url.Parse(text)
+	at, err := url.Parse(text)
+	if err == nil && strings.Contains(at.EscapedPath()+at.RawQuery+at.EscapedFragment(), "@") {
+		return errors.New("an @ behind the host")
+	}
 	return err
 }
 

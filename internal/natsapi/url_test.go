@@ -43,6 +43,19 @@ func TestErrorsHaveNoSecrets(t *testing.T) {
 	require.Equal(t, "nats://xxxxx@127.0.0.1:1", fault.Of(err).Details["server"])
 }
 
+// Such a URL is taken for a host and a path, and the host would be looked up.
+func TestASecretWithASlashIsNotTakenForAHost(t *testing.T) {
+	for _, urls := range []string{
+		"nats://s3cr3t/s3cr3t@127.0.0.1:1", "s3cr3t/s3cr3t@127.0.0.1:1", "nats://s3cr3t?s3cr3t@127.0.0.1:1", "nats://s3cr3t#s3cr3t@127.0.0.1:1",
+		"nats://127.0.0.1:1,nats://s3cr3t/s3cr3t@127.0.0.1:1",
+	} {
+		err := natsapi.CheckURL(urls)
+		require.ErrorContains(t, err, "cannot be read", urls)
+		require.NotContains(t, err.Error()+natsapi.Redacted(urls), "s3cr3t")
+	}
+	require.NoError(t, natsapi.CheckURL("nats://s3cr3t%2Fs3cr3t@127.0.0.1:1"))
+}
+
 func TestWrongCredentialsAreNoMissingLedger(t *testing.T) {
 	server, err := natsapi.StartServer(natsapi.ServerConfig{Listen: "127.0.0.1:0", Dir: t.TempDir(), Token: "right", Logger: quiet})
 	require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"os"
 	"path/filepath"
 
 	_ "modernc.org/sqlite" // the driver
@@ -69,6 +70,9 @@ func openFile(path string) (_ *file, err error) {
 			f.close()
 		}
 	}()
+	if err := private(path); err != nil {
+		return nil, err
+	}
 	if f.writer, err = connect(path, 1, "journal_mode(WAL)", "synchronous(NORMAL)", "busy_timeout(1000)"); err != nil {
 		return nil, err
 	}
@@ -87,6 +91,16 @@ func openFile(path string) (_ *file, err error) {
 		return f, err
 	}
 	return nil, fmt.Errorf("its version is %d, not %d: another version of the program wrote it; move it away", found, version)
+}
+
+// private makes an empty file that only its owner may read, unless there is one.
+// What SQLite puts beside it may be read by the same.
+func private(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // G304: the path is the operator's
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func connect(path string, connections int, pragmas ...string) (*sql.DB, error) {

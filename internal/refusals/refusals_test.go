@@ -106,6 +106,19 @@ func TestARefusalIsOnRecord(t *testing.T) {
 		string(must(json.Marshal(listed(t, l, `{"after":9}`).Rows[0]))))
 }
 
+// The bodies of commands are nobody else's business.
+func TestOnlyTheOwnerReadsTheRecord(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "refusals.db")
+	l := open(t, Config{Path: path})
+	l.Add(short("cup", 3))
+	require.Len(t, listed(t, l, "").Rows, 1)
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		info, err := os.Stat(path + suffix)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), path+suffix)
+	}
+}
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)

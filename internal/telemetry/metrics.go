@@ -94,10 +94,13 @@ func (m *Metrics) Commit(commands, events int, took time.Duration) {
 	m.commitEvents.Observe(float64(events))
 }
 
-// Request counts an answer over HTTP. Route is one of the server's names.
+// Request counts an answer over HTTP. Route is one of the server's names. An
+// answer that took no time is one that streams, and is not timed.
 func (m *Metrics) Request(route string, status int, took time.Duration) {
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
-	m.requestTook.WithLabelValues(route).Observe(took.Seconds())
+	if took > 0 {
+		m.requestTook.WithLabelValues(route).Observe(took.Seconds())
+	}
 }
 
 // State is how a ledger is now.

@@ -68,6 +68,7 @@ func TestWhatHappensIsCounted(t *testing.T) {
 	_, err = l.Query(within(t), "nonsense", nil)
 	require.Error(t, err)
 	m.Request("query-list", 200, time.Millisecond)
+	m.Request("follow-events", 200, 0)
 	require.NoError(t, inner.Models().WaitFor(within(t), 2))
 	m.Watch(func(context.Context) (telemetry.State, error) {
 		return telemetry.State{
@@ -86,6 +87,8 @@ func TestWhatHappensIsCounted(t *testing.T) {
 		`stockledger_queries_total{code="unknown_query",query="unknown"} 1`,
 		`stockledger_commit_commands_sum 1`, `stockledger_commit_events_sum 2`, `stockledger_commit_seconds_count 1`,
 		`stockledger_http_requests_total{route="query-list",status="200"} 1`,
+		`stockledger_http_requests_total{route="follow-events",status="200"} 1`,
+		`stockledger_http_request_seconds_count{route="query-list"} 1`,
 		`stockledger_log_position 2`, `stockledger_part_behind_events{part="inventory"} 1`, `stockledger_part_stopped{part="inventory"} 1`,
 		`stockledger_part_stopped{part="feed"} 0`, `stockledger_part_position{part="feed"} 2`, `stockledger_store_failed 1`,
 		`stockledger_cached_streams 2`, `stockledger_http_followers 3`, `stockledger_data_bytes 0`, `stockledger_build_info{version="1.2.3"} 1`,
@@ -94,6 +97,7 @@ func TestWhatHappensIsCounted(t *testing.T) {
 	}
 	require.Contains(t, got, "stockledger_disk_free_bytes ")
 	require.Contains(t, got, "go_goroutines ")
+	require.NotContains(t, got, `stockledger_http_request_seconds_count{route="follow-events"}`)
 	require.NotContains(t, got, "explode", "a label is never what somebody wrote")
 }
 

@@ -49,6 +49,10 @@ func Envelope(headers map[string][]string) (env commands.Envelope, err error) {
 		if env.Effective, err = time.Parse(time.RFC3339Nano, value); err != nil {
 			return env, badHeader(headerEffective, "the header %s is %q; send a time as in RFC 3339, such as 2026-01-31T13:45:00Z", headerEffective, value)
 		}
+		if env.Effective.IsZero() { // which is how an envelope says that there is none
+			return env, badHeader(headerEffective, "the header %s is %q, before which there is no time; send when it happened, or leave the header out",
+				headerEffective, value)
+		}
 	}
 	return env, nil
 }
