@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/fault"
@@ -73,6 +74,7 @@ type parting struct {
 	Row      string          `json:"row"` // the table
 	Log      events.Quantity `json:"log"`
 	Served   events.Quantity `json:"served"`
+	Stored   *string         `json:"stored"` // what stands there when it is no quantity
 }
 
 // Run explains a quantity.
@@ -207,12 +209,18 @@ func (e explanation) verdict() error {
 	case !e.Chain.Verified:
 		return fmt.Errorf("THE CHAIN OF %s IS BROKEN: %s", e.Chain.Stream, e.Chain.Broken)
 	case e.Parts != nil:
-		p, where := e.Parts, ""
+		p, what, served, where := e.Parts, e.Quantity, e.Parts.Served.String(), ""
+		if p.Row == "totals.version" {
+			what = "the item's version"
+		}
+		if p.Stored != nil {
+			served = strconv.Quote(*p.Stored)
+		}
 		if p.LevelID != "" {
 			where = " for level " + p.LevelID
 		}
-		return fmt.Errorf("THE LOG AND WHAT IS SERVED PART after position %d: there the log makes %s %s, and the %s of the read model have %s%s",
-			p.Position, p.Log, e.Quantity, p.Row, p.Served, where)
+		return fmt.Errorf("THE LOG AND WHAT IS SERVED PART after position %d: there %s is %s by the log, and %s in %s of the read model%s",
+			p.Position, what, p.Log, served, p.Row, where)
 	case !e.Agrees:
 		return errors.New("THE LOG AND WHAT IS SERVED DO NOT AGREE")
 	}
