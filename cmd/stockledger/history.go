@@ -52,7 +52,8 @@ type ofItem struct {
 // Help implements kong.HelpProvider.
 func (history) Help() string {
 	return `Every movement that the flags leave, oldest first. Of an item or a level alone these are all there are, and the last line says whether
-they add up to what is in stock now; exit status 1 says that they do not. Of anything else they are 50. --take, --newest and --all say otherwise.
+they add up to what is in stock now; exit status 1 says that they do not. Of a document, a command, a process or a reservation they
+are the first 1000, of anything else the first 50. --take, --newest and --all say otherwise.
 
 STOCKED and RESERVED are those of the level afterwards; of an item alone, those of all its levels together.
 
@@ -282,10 +283,19 @@ type historyPage struct {
 // JSON reads as it is.
 const lastPosition = 1 << 53
 
+// page is how many movements are shown unless it is said how many. Those of one
+// document or one command belong together.
+func (c *history) page() int {
+	if len(c.References)+len(c.CommandIDs)+len(c.Correlations)+len(c.Reservations) > 0 {
+		return 1000
+	}
+	return 50
+}
+
 // showPage shows some movements.
 func (c *history) showPage(ctx context.Context, w io.Writer, l ledger, question object) error {
 	params := maps.Clone(question)
-	params["take"] = cmp.Or(c.Take, c.Newest, 50)
+	params["take"] = cmp.Or(c.Take, c.Newest, c.page())
 	if c.Newest > 0 {
 		params["before_position"] = uint64(lastPosition)
 	}
