@@ -91,6 +91,9 @@ func TestALongStoryIsExplained(t *testing.T) {
 // An item may have more levels than a page has rows. Its history adds up all the
 // same, and no sum begins again where a page does.
 func TestAnItemInMorePlacesThanAPageHas(t *testing.T) {
+	if raceDetector {
+		t.Skip("SQLite under the race detector takes too long over so many levels")
+	}
 	t.Parallel()
 	s := openShop(t)
 	levels := make([]string, 1100)
