@@ -532,7 +532,7 @@ func TestWhoGivesUpLoadingDoesNotTakeTheOthersWithHim(t *testing.T) {
 }
 
 // overdue is a context that ends as one whose time is up.
-type overdue struct{ context.Context }
+type overdue struct{ context.Context } //nolint:containedctx // it is a context itself
 
 func (o overdue) Err() error {
 	if o.Context.Err() != nil {

@@ -265,6 +265,6 @@ func (a asked) invoiceByHand(invoice string) {
 	a.Helper()
 	a.isInvoice(invoice, lines[movement](a.T, a.byHand("history", "--reference", invoice, "--all", "--json")))
 	var page historyPage // a document is shown whole without being asked to
-	require.NoError(a, json.Unmarshal([]byte(a.byHand("history", "--reference", invoice, "--json")), &page))
+	require.NoError(a, json.Unmarshal(a.byHand("history", "--reference", invoice, "--json"), &page))
 	a.isInvoice(invoice, page.Rows)
 }
