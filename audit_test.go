@@ -16,6 +16,7 @@ import (
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/events/memstore"
+	"github.com/stockledger/stockledger/internal/race"
 	"github.com/stockledger/stockledger/projections"
 )
 
@@ -24,7 +25,7 @@ import (
 // either clock and explain say what the maps say, whatever is asked.
 func TestAsOfAndExplainAgreeWithPlainMaps(t *testing.T) {
 	orders, questions, explanations := 100_000, 10_000, 1_000
-	if testing.Short() || raceDetector {
+	if testing.Short() || race.On {
 		orders, questions, explanations = 10_000, 2_000, 300
 	}
 	seed := uint64(time.Now().UnixNano())

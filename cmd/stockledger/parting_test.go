@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/stockledger/stockledger/internal/race"
 )
 
 // tamper changes a file of the ledger while it is not served.
@@ -91,7 +93,7 @@ func TestALongStoryIsExplained(t *testing.T) {
 // An item may have more levels than a page has rows. Its history adds up all the
 // same, and no sum begins again where a page does.
 func TestAnItemInMorePlacesThanAPageHas(t *testing.T) {
-	if raceDetector {
+	if race.On {
 		t.Skip("SQLite under the race detector takes too long over so many levels")
 	}
 	t.Parallel()

@@ -38,6 +38,7 @@ var allowed = map[string][]string{
 	"internal/httpapi":   {"commands", "events", "internal/fault", "internal/transport"},
 	"internal/medusaapi": {"commands", "events", "internal/fault", "internal/httpapi", "internal/transport", "projections"},
 	"internal/natsapi":   {"", "commands", "events", "internal/fault", "internal/transport", "projections"},
+	"internal/race":      {},
 	"internal/refusals":  {"events", "internal/fault"},
 	"internal/telemetry": {"commands", "internal/fault", "internal/transport"},
 	"internal/transport": {"commands", "events", "internal/fault"},

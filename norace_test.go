@@ -1,5 +1,0 @@
-//go:build !race
-
-package stockledger_test
-
-const raceDetector = false

@@ -1,6 +1,0 @@
-//go:build race
-
-package stockledger_test
-
-// raceDetector makes everything take ten times as long.
-const raceDetector = true
