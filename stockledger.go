@@ -16,7 +16,9 @@ import (
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/events/sqlitestore"
+	"github.com/stockledger/stockledger/internal/audit"
 	"github.com/stockledger/stockledger/internal/refusals"
+	"github.com/stockledger/stockledger/internal/snapshots"
 	"github.com/stockledger/stockledger/projections"
 )
 
@@ -24,7 +26,8 @@ import (
 type Config struct {
 	// Dir is the data directory. The log is Dir/log.db, the read models are in
 	// Dir/models and can be deleted: they are built again from the log. Refused
-	// commands are in Dir/refusals.db, and only there.
+	// commands are in Dir/refusals.db, and only there. Dir/snapshots.db is a
+	// shortcut to long streams and can be deleted, too.
 	Dir string
 	// Store is the event store; nil is the SQLite file in Dir. A store that is
 	// given is closed with the ledger.
@@ -36,6 +39,16 @@ type Config struct {
 	// Refusals is how many refused commands are kept with their details, in
 	// Dir/refusals.db; 0 is 100,000. All of them are counted.
 	Refusals int
+	// HoldRebuilt leaves a read model that is rebuilt because this program has a
+	// new version of it for [projections.Models.Diff] and Switch. Without it, what
+	// was rebuilt is switched to once it has caught up.
+	HoldRebuilt bool
+	// Walk compares the rows of the read models with the log in the background, a
+	// little at a time and for as long as the ledger is open; see [Ledger.Drift].
+	Walk bool
+	// Planted serves an inventory model that counts wrong on purpose, to try out
+	// how that is found and mended.
+	Planted bool
 	// Observe hears of every group of commands that was committed, see
 	// [commands.Config]; nil is nobody.
 	Observe func(commands, events int, took time.Duration)
@@ -51,7 +64,9 @@ type Ledger struct {
 	models *projections.Models
 	engine *commands.Engine
 
-	refusals *refusals.Log
+	snapshots *snapshots.File
+	refusals  *refusals.Log
+	walker    *audit.Walker // nil: nobody walks
 }
 
 // Open opens the ledger in config.Dir, and creates it where there is none. It
@@ -86,11 +101,15 @@ func (l *Ledger) open(ctx context.Context, config Config) error {
 	var err error
 	if l.models, err = projections.Open(ctx, projections.Config{
 		Dir: filepath.Join(config.Dir, "models"), Store: l.store, Logger: config.Logger,
+		Planted: config.Planted, HoldRebuilt: config.HoldRebuilt,
 	}); err != nil {
 		return err
 	}
+	l.snapshots = snapshots.Open(ctx, snapshots.Config{
+		Path: filepath.Join(config.Dir, "snapshots.db"), Log: l.store.LogID(), Logger: config.Logger,
+	})
 	l.engine, err = commands.Open(ctx, commands.Config{
-		Store: l.store, Index: l.models, Now: config.Now, Logger: config.Logger,
+		Store: l.store, Index: l.models, Snapshots: l.snapshots, Now: config.Now, Logger: config.Logger,
 		RequireKnownLocations: config.RequireKnownLocations, CachedStreams: config.CachedStreams, Observe: config.Observe,
 	})
 	if err != nil {
@@ -99,6 +118,9 @@ func (l *Ledger) open(ctx context.Context, config Config) error {
 	l.refusals = refusals.Open(refusals.Config{
 		Path: filepath.Join(config.Dir, "refusals.db"), Keep: config.Refusals, Now: config.Now, Logger: config.Logger,
 	})
+	if config.Walk {
+		l.walker = audit.StartWalker(audit.WalkerConfig{Store: l.store, Models: l.models, Logger: config.Logger})
+	}
 	return nil
 }
 
@@ -169,6 +191,35 @@ func (l *Ledger) QueryShapes() map[string]projections.QueryShape {
 // Models are the read models, for queries with Go types.
 func (l *Ledger) Models() *projections.Models { return l.models }
 
+// What was checked, and what was found wrong.
+type (
+	// A Report is what a verification found.
+	Report = audit.Report
+	// A Check is one of the things that were checked.
+	Check = audit.Check
+	// A Finding is something that is wrong, and where.
+	Finding = audit.Finding
+	// A Drift is what the walk over the read models has found so far.
+	Drift = audit.WalkState
+)
+
+// Verify reads the whole log and checks it, then every row that is served and
+// the invariants, against books of its own. That something is wrong is in the
+// report, its first findings in words; the error is that it could not look.
+// Progress, which may be nil, hears of a stage and how many of a total are done.
+func (l *Ledger) Verify(ctx context.Context, progress func(stage string, done, total uint64)) (Report, error) {
+	return audit.Verify(ctx, audit.Config{Store: l.store, Models: l.models, Progress: progress})
+}
+
+// Drift is what the walk has found, walking being false when [Config.Walk] is not
+// set. Rows that are wrong are counted until they are found to be right again.
+func (l *Ledger) Drift() (found Drift, walking bool) {
+	if l.walker == nil {
+		return Drift{}, false
+	}
+	return l.walker.State(), true
+}
+
 // Cached is how many aggregates are in memory now.
 func (l *Ledger) Cached() int { return l.engine.Cached() }
 
@@ -183,8 +234,14 @@ func (l *Ledger) Events() events.Store { return l.store }
 // Close ends the ledger: commands under way are committed and answered first.
 func (l *Ledger) Close() error {
 	var errs []error
+	if l.walker != nil {
+		l.walker.Close()
+	}
 	if l.engine != nil {
 		errs = append(errs, l.engine.Close())
+	}
+	if l.snapshots != nil {
+		errs = append(errs, l.snapshots.Close())
 	}
 	if l.refusals != nil {
 		l.refusals.Close()

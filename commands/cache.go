@@ -55,6 +55,7 @@ type entry struct {
 	version uint64      // of the newest event decided, durable or not
 	hash    events.Hash // of the newest event sealed
 	read    uint64      // position of the newest event that was read from the store
+	saved   uint64      // version of the newest snapshot, or copy for one; the decider's
 
 	begun bool   // by the decision under way
 	ahead uint64 // facts the decision under way has recorded
@@ -70,16 +71,17 @@ type entry struct {
 // what was decided on it is durable. So it is never read back from a store that
 // does not know yet what was decided.
 type cache struct {
-	store events.Store
-	bound int
+	store     events.Store
+	snapshots *snapshotter
+	bound     int
 
 	mu      sync.Mutex
 	entries map[string]*entry
 	idle    list.List // of *entry, the longest unused first
 }
 
-func newCache(store events.Store, bound int) *cache {
-	return &cache{store: store, bound: bound, entries: make(map[string]*entry)}
+func newCache(store events.Store, snapshots *snapshotter, bound int) *cache {
+	return &cache{store: store, snapshots: snapshots, bound: bound, entries: make(map[string]*entry)}
 }
 
 // pin returns the aggregate of a stream, from memory or from the store, and
@@ -99,7 +101,7 @@ func (c *cache) pin(ctx context.Context, stream string) (*entry, error) {
 	c.mu.Unlock()
 
 	if !found {
-		e.err = e.load(ctx, c.store)
+		e.err = e.load(ctx, c.store, c.snapshots)
 		if e.err != nil {
 			c.forget(e)
 		}
@@ -152,14 +154,38 @@ func (c *cache) clear() {
 	c.idle.Init()
 }
 
-// load replays the stream. It checks the chain, and refuses a stream whose
-// facts cannot have followed one another.
-func (e *entry) load(ctx context.Context, store events.Store) error {
-	e.state = newAggregate(e.stream)
-	return replay(ctx, store, e.stream, func(r events.Recorded, fact events.Fact, at domain.Stamp) {
+// load replays the stream, from its snapshot on if it has one that holds. It
+// checks the chain, and refuses a stream whose facts cannot have followed one
+// another. Whatever is wrong with a snapshot, the stream alone decides.
+func (e *entry) load(ctx context.Context, store events.Store, snapshots *snapshotter) error {
+	from := snapshots.find(ctx, e.stream)
+	wrong := e.replay(ctx, store, snapshots, from)
+	if wrong == nil || from.Version == 0 || errors.Is(wrong, errRead) {
+		return wrong
+	}
+	snapshots.discard(ctx, e.stream, wrong) // before another one is taken
+	return e.replay(ctx, store, snapshots, Snapshot{})
+}
+
+// replay makes the state what the stream says.
+func (e *entry) replay(ctx context.Context, store events.Store, snapshots *snapshotter, from Snapshot) error {
+	e.state, e.saved = newAggregate(e.stream), from.Version
+	if from.Version > 0 {
+		if err := e.state.(stateful).Resume(from.State); err != nil {
+			return fmt.Errorf("read its state: %w", err)
+		}
+	}
+	last, err := replay(ctx, store, e.stream, from, func(r events.Recorded, fact events.Fact, at domain.Stamp) {
 		e.state.Apply(fact, at)
-		e.version, e.hash, e.read = r.Version, r.Hash, r.Position
+		e.version, e.hash = r.Version, r.Hash
+		snapshots.loaded(e, snapshots.pace.load)
 	})
+	if err != nil {
+		return err
+	}
+	e.version, e.hash, e.read = last.Version, last.Hash, last.Position
+	snapshots.loaded(e, snapshots.pace.tail)
+	return nil
 }
 
 // errRead is what a failure to read the store wraps, unlike what is wrong with
@@ -170,31 +196,45 @@ func ended(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// replay reads a stream from its beginning.
-func replay(ctx context.Context, store events.Store, stream string, take func(events.Recorded, events.Fact, domain.Stamp)) (err error) {
-	var last events.Recorded
+// replay reads a stream from its beginning, or what follows the snapshot it is
+// given, and returns the newest event. It fails when the stream does not hold the
+// event that the snapshot was taken at.
+func replay(ctx context.Context, store events.Store, stream string, from Snapshot, take func(events.Recorded, events.Fact, domain.Stamp)) (last events.Recorded, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("stream %s is corrupt after version %d: %v", stream, last.Version, p)
 		}
 	}()
-	for r, err := range store.Read(ctx, stream, 0) {
+	for r, err := range store.Read(ctx, stream, max(from.Version, 1)-1) {
 		if err != nil {
-			return fmt.Errorf("%w: read %s: %w", errRead, stream, err)
+			return last, fmt.Errorf("%w: read %s: %w", errRead, stream, err)
+		}
+		if r.Version == from.Version {
+			if r.Hash != from.Hash || r.Hash != r.Link() {
+				return last, fmt.Errorf("%s@%d: %w", stream, from.Version, errOtherEvent)
+			}
+			last = r
+			continue
 		}
 		if err := r.Verify(last); err != nil {
-			return fmt.Errorf("stream is corrupt: %w", err)
+			return last, fmt.Errorf("stream is corrupt: %w", err)
 		}
 		fact, err := r.Fact()
 		if err != nil {
-			return err
+			return last, err
 		}
 		meta, err := r.Metadata()
 		if err != nil {
-			return err
+			return last, err
 		}
 		take(r, fact, domain.Stamp{Version: r.Version, At: meta.Recorded})
 		last = r
 	}
-	return nil
+	if last.Version < from.Version {
+		return last, fmt.Errorf("%s@%d: %w", stream, from.Version, errOtherEvent)
+	}
+	return last, nil
 }
+
+// errOtherEvent says that a snapshot is not of this stream as it is.
+var errOtherEvent = errors.New("the log does not hold the event the snapshot was taken at")

@@ -156,6 +156,7 @@ func (e *Engine) settle(group []*outcome, positions []uint64) int {
 			}
 			e.recent.durable(o.commit, positions[0], o.answer)
 			positions = positions[1:]
+			e.snapshots.add(o.durableCopies()...)
 			if expected := e.head + uint64(len(o.events)); o.commit.position == expected {
 				e.head = expected
 			} else {

@@ -91,6 +91,7 @@ func (e *Engine) decideOne(j *job) *outcome {
 		return o
 	}
 	d.keep()
+	o.copies = d.copies()
 	e.clock = d.stamp.At
 	o.commit = &remembered{key: j.env.Key, digest: j.digest}
 	e.recent.add(o.commit)

@@ -38,6 +38,9 @@ type Config struct {
 	Store events.Store
 	Index Index
 	Now   func() time.Time // the ledger's clock
+	// Snapshots keeps states of long streams, so that a start need not replay
+	// them; nil is none.
+	Snapshots Snapshots
 	// RequireKnownLocations refuses levels at locations that are not open.
 	RequireKnownLocations bool
 	// CachedStreams bounds the aggregates kept in memory; 0 is 200,000.
@@ -56,8 +59,9 @@ type Config struct {
 // two do not know each other's keys at once, so a retry sent to the other could
 // be carried out again where it touches no stream of the first.
 type Engine struct {
-	config Config
-	cache  *cache
+	config    Config
+	cache     *cache
+	snapshots *snapshotter
 
 	// The steps of a command, each a goroutine: decide, seal, commit.
 	jobs    chan *job
@@ -120,6 +124,7 @@ type outcome struct {
 	epoch    int         // in which it was decided; it means nothing in another
 	commit   *remembered // nil: nothing to record
 	events   []event
+	copies   []taken // states as of these events
 	sealed   events.Commit
 	answer   json.RawMessage
 	stamp    domain.Stamp
@@ -136,17 +141,19 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
+	snapshots := newSnapshotter(config.Store, config.Snapshots, config.Logger)
 	e := &Engine{
-		config:  config,
-		cache:   newCache(config.Store, config.CachedStreams),
-		jobs:    make(chan *job, waitingCommands),
-		decided: make(chan *outcome, waitingCommands),
-		sealed:  make(chan *outcome, waitingCommands),
-		closed:  make(chan struct{}),
-		idle:    make(chan struct{}),
-		failed:  make(chan struct{}),
-		recent:  newRecent(),
-		head:    config.Index.Position(),
+		config:    config,
+		cache:     newCache(config.Store, snapshots, config.CachedStreams),
+		snapshots: snapshots,
+		jobs:      make(chan *job, waitingCommands),
+		decided:   make(chan *outcome, waitingCommands),
+		sealed:    make(chan *outcome, waitingCommands),
+		closed:    make(chan struct{}),
+		idle:      make(chan struct{}),
+		failed:    make(chan struct{}),
+		recent:    newRecent(),
+		head:      config.Index.Position(),
 	}
 	e.recent.forgotten = e.head
 	if err := first(e.setClock(ctx), e.catchUp(ctx)); err != nil {
@@ -155,6 +162,7 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	e.steps.Go(e.decideAll)
 	e.steps.Go(e.sealAll)
 	e.steps.Go(e.commitAll)
+	e.snapshots.start()
 	return e, nil
 }
 
@@ -165,6 +173,7 @@ func (e *Engine) Close() error {
 		close(e.closed)
 		e.steps.Wait()
 		close(e.idle)
+		e.snapshots.close()
 	})
 	return nil
 }

@@ -44,6 +44,16 @@ func (e *Engine) Pinned() (n int) {
 	return n
 }
 
+// SnapshotEvery makes the engine take a snapshot every so many events of a stream,
+// and while it loads one, every 50 times as many. What has more rows than copied is
+// read from the log for it. It is called before any command.
+func (e *Engine) SnapshotEvery(n uint64, copied int) {
+	e.snapshots.pace = pace{tail: n, load: 50 * n, copied: copied}
+}
+
+// Seal makes the checksum of a snapshot that of what it holds.
+func (s *Snapshot) Seal() { s.Sum = s.sum() }
+
 // BrokenRule is a command that adjusts a level and then breaks.
 type BrokenRule struct {
 	AdjustInventoryLevels

@@ -101,10 +101,8 @@ func (e *Engine) fetchArchive(ctx context.Context, j *job) error {
 	}
 	for id, reservations := range wanted {
 		var item domain.Item
-		var version uint64
-		err := replay(ctx, e.config.Store, events.ItemStream(id), func(r events.Recorded, fact events.Fact, at domain.Stamp) {
+		last, err := replay(ctx, e.config.Store, events.ItemStream(id), Snapshot{}, func(_ events.Recorded, fact events.Fact, at domain.Stamp) {
 			item.Apply(fact, at)
-			version = r.Version
 			var ended string
 			switch f := fact.(type) {
 			case events.ReservationReleased:
@@ -124,7 +122,7 @@ func (e *Engine) fetchArchive(ctx context.Context, j *job) error {
 		}
 		for _, reservation := range reservations {
 			old := j.archived[reservation]
-			old.version = version
+			old.version = last.Version
 			j.archived[reservation] = old
 		}
 	}

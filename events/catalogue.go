@@ -388,6 +388,10 @@ func Decode(eventType string, data []byte) (Fact, error) {
 
 func as[F Fact](data []byte) (Fact, error) {
 	var f F
+	if known, ok := any(&f).(scanned); ok && scan(data, known) {
+		return f, nil
+	}
+	f = *new(F) // without what was read of it
 	if err := json.Unmarshal(data, &f); err != nil {
 		return nil, err
 	}

@@ -181,9 +181,22 @@ func (e Recorded) Fact() (Fact, error) {
 }
 
 // Metadata reads the metadata.
-func (e Recorded) Metadata() (Meta, error) {
+func (e Recorded) Metadata() (Meta, error) { return e.metadata(true) }
+
+// Origin reads the metadata without the answer, which is often most of it, and
+// of no use to whoever folds events. An answer that is no JSON it may pass over.
+func (e Recorded) Origin() (Meta, error) {
+	m, err := e.metadata(false)
+	m.Answer = nil
+	return m, err
+}
+
+func (e Recorded) metadata(answer bool) (Meta, error) {
 	if e.meta != nil {
 		return *e.meta, nil
+	}
+	if m := (metaScanner{answer: answer}); scan(e.Meta, &m) {
+		return m.Meta, nil
 	}
 	var m Meta
 	if err := json.Unmarshal(e.Meta, &m); err != nil {

@@ -254,6 +254,33 @@ func TestQuantitiesAreExact(t *testing.T) {
 	})
 }
 
+// Sums outgrow what a machine word holds, and come back.
+func TestSumsAreExactHoweverLarge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		anySum := rapid.OneOf(
+			rapid.StringMatching(`-?(0|[1-9][0-9]{0,24})(\.[0-9]{1,24})?`),
+			rapid.StringMatching(`-?(0|[1-9][0-9]{16,19})(\.[0-9]{1,2})?`),
+			rapid.SampledFrom([]string{"9223372036854775807", "-9223372036854775808", "9223372036854775808", "-922337203685477580.8", "0.000000000000000001"}),
+		)
+		sum, want := events.Quantity{}, new(big.Rat)
+		for _, text := range rapid.SliceOfN(anySum, 1, 8).Draw(t, "texts") {
+			q, err := events.ParseSum(text)
+			require.NoError(t, err)
+			x := rat(t, q)
+			before, wanted := sum, new(big.Rat).Set(want)
+			sum, want = sum.Plus(q), want.Add(want, x)
+			require.Zero(t, want.Cmp(rat(t, sum)), "%s and %s make %s", before, text, sum)
+			require.Equal(t, wanted.Cmp(x), before.Cmp(q))
+			require.Equal(t, wanted.Cmp(x) == 0, before.Equal(q))
+			require.True(t, sum.Minus(q).Equal(before), "%s less %s", sum, text)
+			require.True(t, sum.Negated().Negated().Equal(sum))
+			again, err := events.ParseSum(sum.String())
+			require.NoError(t, err)
+			require.Equal(t, sum, again, "each number is held in one way")
+		}
+	})
+}
+
 func FuzzParseQuantity(f *testing.F) {
 	for _, seed := range []string{
 		"0", "-0", "1", "1.50", "1e17", "1e18", "1e400", "1e-400", "NaN", `"1"`, "+1", "01", "1.", ".5",

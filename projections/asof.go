@@ -115,6 +115,11 @@ func (m *Models) AsOf(ctx context.Context, q AsOf) (then Then, err error) {
 	if err := m.reach(ctx, q.Position); err != nil {
 		return then, err
 	}
+	m, done, err := m.pin(ofMovements)
+	if err != nil {
+		return then, err
+	}
+	defer done()
 	err = m.lookBack(ctx, func(p *past) error {
 		then, err = m.asOf(ctx, p, q)
 		return err
@@ -139,7 +144,7 @@ func (m *Models) reach(ctx context.Context, position *uint64) error {
 			"position %d is beyond the end of the log, which is at %d; ask for one that is in it", *position, head).
 			With("field", "position").With("position", *position).With("head", head)
 	}
-	return m.catchUp(ctx, *position, m.movements)
+	return m.catchUp(ctx, *position, ofMovements)
 }
 
 // A past is the model of movements at one moment. What it has of a commit whose

@@ -89,6 +89,11 @@ func (m *Models) VariantAvailability(ctx context.Context, q VariantQuestion) (Va
 	if err := q.check(); err != nil {
 		return Variants{}, err
 	}
+	m, done, err := m.pin(ofInventory)
+	if err != nil {
+		return Variants{}, err
+	}
+	defer done()
 	rows, err := m.variantRows(ctx, q)
 	items := make(map[string][]VariantItem)
 	_, err = gather(rows, err, func(s scanner) (none struct{}, err error) {

@@ -48,6 +48,11 @@ func (m *Models) ConfirmBasket(ctx context.Context, lines []Demand) (Basket, err
 	if err := checkBasket(lines); err != nil {
 		return Basket{}, err
 	}
+	m, done, err := m.pin(ofInventory)
+	if err != nil {
+		return Basket{}, err
+	}
+	defer done()
 	stock, err := m.stockOf(ctx, lines)
 	if err != nil {
 		return Basket{}, err

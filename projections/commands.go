@@ -123,6 +123,11 @@ type AnsweredCommand struct {
 
 // RetrieveCommand finds a command by its idempotency key.
 func (m *Models) RetrieveCommand(ctx context.Context, commandID string) (AnsweredCommand, error) {
+	m, done, err := m.pin(ofMovements)
+	if err != nil {
+		return AnsweredCommand{}, err
+	}
+	defer done()
 	rows, err := m.movements.file.lookup(ctx, `SELECT `+commandColumns+` FROM commands WHERE command_id = ?`, commandID)
 	c, found, err := first(rows, err, scanCommand)
 	if err != nil {
@@ -188,5 +193,5 @@ var commandsList = list[Command]{
 
 // ListCommands lists the commands that were carried out.
 func (m *Models) ListCommands(ctx context.Context, l List) (Page[Command], error) {
-	return commandsList.run(ctx, m.movements, l)
+	return commandsList.run(ctx, m, ofMovements, l)
 }

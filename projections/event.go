@@ -26,7 +26,7 @@ func read(batch []events.Recorded) []*event {
 	for i, recorded := range batch {
 		e := &made[i]
 		e.Recorded = recorded
-		if e.meta, e.metaErr = recorded.Metadata(); e.metaErr == nil {
+		if e.meta, e.metaErr = recorded.Origin(); e.metaErr == nil {
 			e.at = e.meta.Recorded.UTC()
 		}
 		if e.fact, e.factErr = recorded.Fact(); e.factErr == nil {

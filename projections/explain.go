@@ -127,6 +127,14 @@ func (m *Models) Explain(ctx context.Context, q Explain) (Explanation, error) {
 	if q.Quantity == "" {
 		q.Quantity = "available"
 	}
+	if err := m.reach(ctx, q.Position); err != nil {
+		return Explanation{}, fmt.Errorf("explain: %w", err)
+	}
+	m, done, err := m.pin(ofInventory, ofMovements)
+	if err != nil {
+		return Explanation{}, err
+	}
+	defer done()
 	read := m.servedNow
 	if !q.now() {
 		read = m.servedThen

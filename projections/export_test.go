@@ -2,6 +2,7 @@ package projections
 
 import (
 	"database/sql/driver"
+	"slices"
 	"testing"
 	"time"
 )
@@ -33,6 +34,51 @@ func (cfg Config) Far(events int) Config {
 	return cfg
 }
 
+// Stuck is cfg with models that are stuck after so long.
+func (cfg Config) Stuck(after time.Duration) Config {
+	cfg.stuck = after
+	return cfg
+}
+
+// Raised is cfg with an inventory model of version 2. Its folds are those of
+// version 1, which are still there, or else named fitting if they can go on with
+// its files.
+func (cfg Config) Raised(superseded bool, adapts map[int]string) Config {
+	models := cfg.lineages()
+	inventory := &models[ofInventory]
+	if inventory.before = nil; superseded {
+		inventory.before = []definition{inventory.now}
+	}
+	inventory.now.version, inventory.now.adapts = 2, adapts
+	cfg.models = &models
+	return cfg
+}
+
+// Failing is cfg with an inventory model that fails to apply the event at a
+// position, or panics.
+func (cfg Config) Failing(position uint64, how func() error) Config {
+	models := cfg.lineages()
+	d := &models[ofInventory].now
+	d.parts = slices.Concat(d.parts, []part{{fold: func(*file) fold { return failing{position, how} }}})
+	cfg.models = &models
+	return cfg
+}
+
+type failing struct {
+	position uint64
+	how      func() error
+}
+
+func (f failing) apply(e *event) error {
+	if e.Position == f.position {
+		return f.how()
+	}
+	return nil
+}
+func (failing) flush(*writer) error { return nil }
+func (failing) trim()               {}
+func (failing) forget()             {}
+
 // How quantities are stored that rows are found by.
 var (
 	QuantityKey = quantityKey
@@ -43,6 +89,11 @@ var (
 // inside a page, until the test ends.
 func (m *Models) HoldPages(t *testing.T) {
 	t.Helper()
+	m, done, err := m.pin(ofInventory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(done)
 	for range readers {
 		rows, err := m.inventory.file.db.QueryContext(t.Context(), `SELECT position FROM checkpoint`)
 		if err != nil || !rows.Next() {

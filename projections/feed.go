@@ -27,55 +27,102 @@ const (
 	longestPause = 10 * time.Second
 )
 
-// start runs the models, and feeds those that are near each other together, so
-// that the log is read and decoded once.
-func (m *Models) start(ctx context.Context) {
-	models := m.all()
-	for _, model := range models {
-		m.work.Go(func() { model.run(ctx.Done()) })
+// A feed reads the log for models that are near each other, so that it is read
+// and decoded once. What it has is guarded by core.feeding.
+type feed struct {
+	after   uint64 // the models have been handed everything up to it
+	models  []*model
+	blocked bool // its only model waits for its file
+	cancel  context.CancelFunc
+}
+
+// start runs models and feeds them.
+func (c *core) start(models ...*model) {
+	for _, one := range models {
+		ctx, cancel := c.derive()
+		one.cancel, one.quit, one.ended = cancel, ctx.Done(), make(chan struct{})
+		c.work.Go(func() {
+			defer close(one.ended)
+			defer cancel()
+			one.run(ctx.Done())
+		})
 	}
-	slices.SortStableFunc(models, func(a, b *model) int { return cmp.Compare(a.position(), b.position()) })
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
+	models = slices.SortedStableFunc(slices.Values(models), func(a, b *model) int { return cmp.Compare(a.position(), b.position()) })
 	for len(models) > 0 {
 		after := models[0].position()
 		n := slices.IndexFunc(models, func(o *model) bool { return o.position() > after+near })
 		if n < 0 {
 			n = len(models)
 		}
-		group := models[:n]
+		c.startFeed(&feed{after: after, models: slices.Clone(models[:n])})
 		models = models[n:]
-		m.work.Go(func() { m.feed(ctx, after, group) })
 	}
 }
 
-// feed hands every event after a position to the models, until ctx is done. It
-// waits for the slowest of them; one that has stopped takes no time, and one that
-// waits for its file gets a feed of its own, so that the others go on.
-func (m *Models) feed(ctx context.Context, after uint64, models []*model) {
-	defer func() {
-		for _, model := range models {
-			close(model.queue)
+// startFeed starts a feed; feeding is held.
+func (c *core) startFeed(f *feed) {
+	ctx, cancel := c.derive()
+	f.cancel = cancel
+	c.feeds = append(c.feeds, f)
+	c.work.Go(func() {
+		defer cancel()
+		c.feed(ctx, f)
+		c.endFeed(f)
+	})
+}
+
+func (c *core) endFeed(f *feed) {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
+	c.feeds = slices.DeleteFunc(c.feeds, func(o *feed) bool { return o == f })
+	if c.main == f {
+		c.main = nil
+	}
+}
+
+// unfeed takes a model from its feed, which ends with the last one.
+func (c *core) unfeed(one *model) {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
+	for _, f := range c.feeds {
+		if f.drop(one); len(f.models) == 0 {
+			f.cancel()
 		}
-	}()
+	}
+}
+
+// drop takes a model from the feed; feeding is held.
+func (f *feed) drop(one *model) {
+	f.models = slices.DeleteFunc(f.models, func(o *model) bool { return o == one })
+}
+
+// feed hands every event to the models of f, until it has none. It waits for the
+// slowest of them; one that has stopped takes no time, and one that waits for its
+// file gets a feed of its own, so that the others go on.
+func (c *core) feed(ctx context.Context, f *feed) {
 	quiet := time.NewTimer(0)
 	defer quiet.Stop()
+	after := f.after
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		for batch, err := range m.store.Subscribe(ctx, after) {
+		for batch, err := range c.store.Subscribe(ctx, after) {
 			if err != nil {
 				if ctx.Err() == nil {
-					m.logger.Error("the read models cannot read the log", "after", after, "err", err)
+					c.logger.Error("the read models cannot read the log", "after", after, "err", err)
 				}
 				break
 			}
-			decoded := read(batch)
-			if models = m.hand(ctx, models, after, decoded); len(models) == 0 {
+			after = batch[len(batch)-1].Position
+			if !c.hand(f, after, read(batch)) || c.join(f) {
 				return
 			}
-			after, pause = batch[len(batch)-1].Position, firstPause
+			pause = firstPause
 			select {
 			case <-quiet.C: // for a while before this batch
 			default:
-				if len(batch) < events.MaxBatch {
-					m.rest(ctx, linger)
+				if len(batch) < events.MaxBatch && c.atEnd(ctx, after) {
+					c.rest(ctx, linger)
 				}
 			}
 			quiet.Reset(linger)
@@ -83,34 +130,100 @@ func (m *Models) feed(ctx context.Context, after uint64, models []*model) {
 		if ctx.Err() != nil {
 			return
 		}
-		m.rest(ctx, pause)
+		c.rest(ctx, pause)
 	}
 }
 
-// hand gives a batch, that follows a position, to the models. It returns those
-// that are still to be fed; the others wait for their files, and are fed on their
-// own from that position, for which the log is decoded once more.
-func (m *Models) hand(ctx context.Context, models []*model, after uint64, batch []*event) []*model {
-	if len(models) == 1 {
-		models[0].queue <- batch
-		return models
+// atEnd reports whether the log ends at a position, as far as can be told.
+func (c *core) atEnd(ctx context.Context, position uint64) bool {
+	head, err := c.store.Head(ctx)
+	return err != nil || position >= head
+}
+
+// hand gives a batch, that ends at a position, to the models of a feed. It reports
+// whether any of them is to be fed on. One that waits for its file, or has to be
+// fed again, is fed on its own, for which the log is decoded once more.
+func (c *core) hand(f *feed, end uint64, batch []*event) bool {
+	c.feeding.Lock()
+	after, models := f.after, slices.Clone(f.models)
+	f.after = end
+	c.feeding.Unlock()
+	for _, one := range models {
+		switch c.give(f, one, batch) {
+		case taking:
+		case gone:
+			c.part(f, one)
+		case waits:
+			c.part(f, one, &feed{after: after, models: []*model{one}})
+		case lost:
+			c.part(f, one, &feed{after: one.refeed(), models: []*model{one}})
+		}
 	}
-	return slices.DeleteFunc(models, func(one *model) bool {
-		if one.take(batch) {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
+	return len(f.models) > 0
+}
+
+// give gives a batch to one model. While a feed has no other, it stays with it.
+func (c *core) give(f *feed, one *model, batch []*event) taken {
+	got := one.take(batch, false)
+	if got == waits && c.block(f, true) {
+		got = one.take(batch, true)
+		c.block(f, false)
+	}
+	return got
+}
+
+// part takes a model from a feed, and may give it one of its own.
+func (c *core) part(f *feed, one *model, own ...*feed) {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
+	f.drop(one)
+	for _, f := range own {
+		c.startFeed(f)
+	}
+}
+
+// block notes whether a feed waits for its only model. It reports whether it has
+// only one.
+func (c *core) block(f *feed, blocked bool) bool {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
+	f.blocked = blocked && len(f.models) == 1
+	return len(f.models) == 1
+}
+
+// join has the models of a feed fed by the main feed, once they are where that is.
+// It reports whether they are. When there is no main feed, this one becomes it.
+func (c *core) join(f *feed) bool {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
+	switch main := c.main; {
+	case main == f:
+		return false
+	case main == nil || main.blocked:
+		c.main = f
+		return false
+	case main.after > f.after || main.after+2*events.MaxBatch < f.after:
+		return false
+	}
+	for _, one := range f.models {
+		if now := one.now(); now.wait != nil || now.at+queued*events.MaxBatch < f.after {
 			return false
 		}
-		m.work.Go(func() { m.feed(ctx, after, []*model{one}) })
-		return true
-	})
+	}
+	c.main.models = append(c.main.models, f.models...)
+	f.models = nil
+	return true
 }
 
 // rest waits, but not while somebody waits for a position.
-func (m *Models) rest(ctx context.Context, d time.Duration) {
+func (c *core) rest(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
-	case <-m.awaited:
+	case <-c.awaited:
 	}
 }

@@ -47,11 +47,11 @@ const checkpointSchema = `CREATE TABLE checkpoint (
 	indexed  INTEGER NOT NULL  -- whether all indexes are there
 );`
 
-// openFile opens or creates the file of a model, checks that it belongs to this
+// openFile opens or creates the file of a generation, checks that it belongs to this
 // log, and says which event is the last in it.
-func openFile(ctx context.Context, cfg Config, d definition, head uint64) (_ *file, at uint64, err error) {
+func openFile(ctx context.Context, cfg Config, d definition, e entry, head uint64) (_ *file, at uint64, err error) {
 	f := &file{
-		path: filepath.Join(cfg.Dir, fmt.Sprintf("%s.v%d.db", d.name, d.version)),
+		path: filepath.Join(cfg.Dir, e.File),
 		held: cmp.Or(cfg.held, defaultHeld), few: cmp.Or(cfg.few, defaultFew), longest: cmp.Or(cfg.longest, longest),
 	}
 	logID := cfg.Store.LogID()
@@ -83,7 +83,7 @@ func openFile(ctx context.Context, cfg Config, d definition, head uint64) (_ *fi
 					return err
 				}
 			}
-			return w.exec(`INSERT INTO checkpoint VALUES (?, ?, 0, 0)`, logID, int64(d.version))
+			return w.exec(`INSERT INTO checkpoint VALUES (?, ?, 0, 0)`, logID, int64(e.Version))
 		})
 		if err != nil {
 			return nil, 0, fmt.Errorf("create: %w", err)
@@ -101,11 +101,34 @@ func openFile(ctx context.Context, cfg Config, d definition, head uint64) (_ *fi
 		return nil, 0, fmt.Errorf("it was built from log %s, and this is log %s; %s: %w", log, logID, advice, events.ErrOtherLog)
 	case at > head:
 		return nil, 0, fmt.Errorf("it is at position %d of a log that ends at %d; %s: %w", at, head, advice, events.ErrOtherLog)
-	case version != d.version:
-		return nil, 0, fmt.Errorf("it holds version %d of the model; remove it to have it built anew", version)
+	case version != e.Version:
+		return nil, 0, fmt.Errorf("it holds version %d of the model, not %d; remove it to have it built anew", version, e.Version)
+	}
+	if err := f.adapt(ctx, d, e.Version); err != nil {
+		return nil, 0, fmt.Errorf("adapt version %d to version %d: %w", e.Version, d.version, err)
 	}
 	f.empty = at == 0
 	return f, at, f.plan(d, at, head, indexed, cmp.Or(cfg.far, defaultFar))
+}
+
+// adapt lets the folds and queries of a definition work on a file that an older
+// version made. It does so once: the file remembers for which version it was done.
+func (f *file) adapt(ctx context.Context, d definition, made int) error {
+	if made == d.version {
+		return nil
+	}
+	var adapted int
+	if err := f.db.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&adapted); err != nil || adapted == d.version {
+		return err
+	}
+	return f.writer.transact(func(w *writer) error {
+		if ddl := d.adapts[made]; ddl != "" {
+			if err := w.exec(ddl); err != nil {
+				return err
+			}
+		}
+		return w.exec(fmt.Sprintf(`PRAGMA user_version = %d`, d.version))
+	})
 }
 
 // defaultFar is how many events behind the log a new file does without most of

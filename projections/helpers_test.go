@@ -42,18 +42,27 @@ func dump(t require.TestingT, dir string) map[string][]string {
 	require.NoError(t, err)
 	require.Len(t, files, 2)
 	for _, file := range files {
-		db := sql.OpenDB(projections.Connect(file))
-		db.SetMaxOpenConns(1) // temporary tables are of a connection
-		for _, table := range texts(t, db, ordinaryTables) {
-			all[filepath.Base(file)+" "+table] = texts(t, db, `SELECT * FROM `+table+` ORDER BY 1`)
+		for table, rows := range dumpFile(t, file) {
+			all[filepath.Base(file)+" "+table] = rows
 		}
-		// A full-text index is laid out by how it came about, so what is in it counts.
-		for _, table := range texts(t, db, `SELECT name FROM sqlite_schema WHERE sql LIKE 'CREATE VIRTUAL TABLE%'`) {
-			_, err := db.Exec(`CREATE VIRTUAL TABLE temp.terms_of_` + table + ` USING fts5vocab(main, ` + table + `, instance)`)
-			require.NoError(t, err)
-			all[filepath.Base(file)+" "+table] = texts(t, db, `SELECT term, doc FROM terms_of_`+table+` ORDER BY 1, 2`)
-		}
-		require.NoError(t, db.Close())
+	}
+	return all
+}
+
+// dumpFile is everything in a file, by table.
+func dumpFile(t require.TestingT, file string) map[string][]string {
+	all := make(map[string][]string)
+	db := sql.OpenDB(projections.Connect(file))
+	defer db.Close()
+	db.SetMaxOpenConns(1) // temporary tables are of a connection
+	for _, table := range texts(t, db, ordinaryTables) {
+		all[table] = texts(t, db, `SELECT * FROM `+table+` ORDER BY 1`)
+	}
+	// A full-text index is laid out by how it came about, so what is in it counts.
+	for _, table := range texts(t, db, `SELECT name FROM sqlite_schema WHERE sql LIKE 'CREATE VIRTUAL TABLE%'`) {
+		_, err := db.Exec(`CREATE VIRTUAL TABLE temp.terms_of_` + table + ` USING fts5vocab(main, ` + table + `, instance)`)
+		require.NoError(t, err)
+		all[table] = texts(t, db, `SELECT term, doc FROM terms_of_`+table+` ORDER BY 1, 2`)
 	}
 	return all
 }

@@ -182,6 +182,11 @@ func (m *Models) StockHistory(ctx context.Context, h History) (page Movements, e
 	if err := h.check(); err != nil {
 		return page, err
 	}
+	m, done, err := m.pin(ofInventory, ofMovements)
+	if err != nil {
+		return page, err
+	}
+	defer done()
 	items, err := m.itemsOfVariants(ctx, h.VariantID)
 	if err != nil {
 		return page, fmt.Errorf("stock history: %w", err)

@@ -15,6 +15,11 @@ func (m *Models) Command(ctx context.Context, key string) (position uint64, dige
 		position uint64
 		digest   string
 	}
+	m, done, err := m.pin(ofMovements)
+	if err != nil {
+		return 0, "", false, err
+	}
+	defer done()
 	rows, err := m.movements.file.lookup(ctx, `SELECT position, digest FROM commands WHERE command_id = ?`, key)
 	a, found, err := first(rows, err, func(s scanner) (a answer, err error) { return a, s.Scan(&a.position, &a.digest) })
 	if err != nil {
@@ -32,28 +37,32 @@ func (m *Models) Command(ctx context.Context, key string) (position uint64, dige
 //	location-reservations  id of a location                     the live reservations there
 //	item-variants          id of an item                        the variants linked to it
 func (m *Models) Find(ctx context.Context, kind, key string) ([]Ref, error) {
-	var model *model
 	var query string
 	switch kind {
 	case "reservation":
-		model, query = m.inventory, `SELECT inventory_item_id, id FROM reservations WHERE id = ?`
+		query = `SELECT inventory_item_id, id FROM reservations WHERE id = ?`
 	case "level":
-		model, query = m.inventory, `SELECT inventory_item_id, id FROM levels WHERE id = ?`
+		query = `SELECT inventory_item_id, id FROM levels WHERE id = ?`
 	case "line":
-		model, query = m.inventory, `SELECT inventory_item_id, id FROM reservations WHERE line_item_id = ? ORDER BY position`
+		query = `SELECT inventory_item_id, id FROM reservations WHERE line_item_id = ? ORDER BY position`
 	case "location-levels":
-		model, query = m.inventory, `SELECT inventory_item_id, id FROM levels
+		query = `SELECT inventory_item_id, id FROM levels
 			WHERE location_id = ? AND deleted_at IS NULL ORDER BY position`
 	case "location-reservations":
-		model, query = m.inventory, `SELECT inventory_item_id, id FROM reservations
+		query = `SELECT inventory_item_id, id FROM reservations
 			WHERE location_id = ? AND deleted_at IS NULL ORDER BY position`
 	case "item-variants":
-		model, query = m.inventory, `SELECT inventory_item_id, variant_id FROM links
+		query = `SELECT inventory_item_id, variant_id FROM links
 			WHERE inventory_item_id = ? AND deleted_at IS NULL ORDER BY position`
 	default:
 		panic("projections: nothing is found by " + kind)
 	}
-	rows, err := model.file.lookup(ctx, query, key)
+	m, done, err := m.pin(ofInventory)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	rows, err := m.inventory.file.lookup(ctx, query, key)
 	refs, err := gather(rows, err, func(s scanner) (r Ref, err error) { return r, s.Scan(&r.Item, &r.ID) })
 	if err != nil {
 		return nil, fmt.Errorf("find %s %s: %w", kind, key, err)

@@ -303,6 +303,11 @@ type RetrievedItem struct {
 
 // RetrieveItem finds a live item.
 func (m *Models) RetrieveItem(ctx context.Context, id string) (RetrievedItem, error) {
+	m, done, err := m.pin(ofInventory)
+	if err != nil {
+		return RetrievedItem{}, err
+	}
+	defer done()
 	rows, err := m.inventory.file.lookup(ctx, `SELECT `+itemColumns+`
 		FROM items JOIN totals USING (position) WHERE id = ? AND deleted_at IS NULL`, id)
 	it, found, err := first(rows, err, func(s scanner) (Item, error) { return scanItem(s) })
@@ -409,5 +414,5 @@ var itemsList = list[ItemRow]{
 
 // ListItems lists items.
 func (m *Models) ListItems(ctx context.Context, l List) (Page[ItemRow], error) {
-	return itemsList.run(ctx, m.inventory, l)
+	return itemsList.run(ctx, m, ofInventory, l)
 }

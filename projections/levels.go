@@ -181,6 +181,11 @@ func scanOnlyLevel(s scanner) (Level, error) { return scanLevel(s) }
 
 // RetrieveLevel finds a live level by its id.
 func (m *Models) RetrieveLevel(ctx context.Context, id string) (Level, error) {
+	m, done, err := m.pin(ofInventory)
+	if err != nil {
+		return Level{}, err
+	}
+	defer done()
 	rows, err := m.inventory.file.lookup(ctx, `SELECT `+levelColumns+` FROM levels WHERE id = ? AND deleted_at IS NULL`, id)
 	l, found, err := first(rows, err, scanOnlyLevel)
 	if err != nil {
@@ -194,6 +199,11 @@ func (m *Models) RetrieveLevel(ctx context.Context, id string) (Level, error) {
 
 // RetrieveLevelAt finds the live level of an item at a location.
 func (m *Models) RetrieveLevelAt(ctx context.Context, itemID, locationID string) (Level, error) {
+	m, done, err := m.pin(ofInventory)
+	if err != nil {
+		return Level{}, err
+	}
+	defer done()
 	rows, err := m.inventory.file.lookup(ctx, `SELECT `+levelColumns+`
 		FROM levels WHERE inventory_item_id = ? AND location_id = ? AND deleted_at IS NULL`, itemID, locationID)
 	l, found, err := first(rows, err, scanOnlyLevel)
@@ -266,5 +276,5 @@ var levelsList = list[LevelRow]{
 
 // ListLevels lists levels.
 func (m *Models) ListLevels(ctx context.Context, l List) (Page[LevelRow], error) {
-	return levelsList.run(ctx, m.inventory, l)
+	return levelsList.run(ctx, m, ofInventory, l)
 }

@@ -154,5 +154,5 @@ var linksList = list[Link]{
 
 // ListLinks lists the items that product variants are made of.
 func (m *Models) ListLinks(ctx context.Context, l List) (Page[Link], error) {
-	return linksList.run(ctx, m.inventory, l)
+	return linksList.run(ctx, m, ofInventory, l)
 }

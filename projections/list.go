@@ -52,9 +52,14 @@ type list[T any] struct {
 	relations map[string]relation[T]
 }
 
-// run answers a list.
-func (l list[T]) run(ctx context.Context, m *model, asked List) (Page[T], error) {
-	return within(ctx, m, func(ctx context.Context) (Page[T], error) { return l.answer(ctx, m, asked) })
+// run answers a list from one of the models.
+func (l list[T]) run(ctx context.Context, m *Models, of source, asked List) (Page[T], error) {
+	m, done, err := m.pin(of)
+	if err != nil {
+		return Page[T]{}, err
+	}
+	defer done()
+	return within(ctx, m.longest, func(ctx context.Context) (Page[T], error) { return l.answer(ctx, m.of(of), asked) })
 }
 
 // answer finds where the rows of the page are, then reads them

@@ -31,20 +31,15 @@ var shopWords = []string{"hex", "bolt", "nut", "washer", "screw", "anchor", "fla
 func stockUp(t testing.TB, dir string, items int) *assortment {
 	began := time.Now()
 	cfg := Config{Dir: dir, Store: memstore.New(), Logger: slog.New(slog.DiscardHandler)}
-	for _, d := range new(Models).definitions() {
-		if d.name != "inventory" {
-			continue
-		}
-		m, err := openModel(t.Context(), cfg, d.definition, math.MaxUint64) // as a new file far behind a log
-		require.NoError(t, err)
-		a := &assortment{models: &Models{inventory: m}, items: items}
-		a.fold(t, m, items)
-		a.folding = time.Since(began)
-		m.complete()
-		a.building = time.Since(began)
-		return a
-	}
-	panic("there is no inventory")
+	d := cfg.lineages()[ofInventory].now
+	m, err := openModel(t.Context(), cfg, d, entry{Number: 1, Version: d.version, File: "inventory.db"}, math.MaxUint64) // as a new file far behind a log
+	require.NoError(t, err)
+	a := &assortment{models: &Models{core: &core{longest: longest}, inventory: m}, items: items}
+	a.fold(t, m, items)
+	a.folding = time.Since(began)
+	m.complete()
+	a.building = time.Since(began)
+	return a
 }
 
 func (a *assortment) fold(t testing.TB, m *model, items int) {

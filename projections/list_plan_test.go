@@ -59,6 +59,9 @@ func TestCommandsAreFoundByWhenTheyWereRecorded(t *testing.T) {
 	m, err := Open(t.Context(), cfg)
 	require.NoError(t, err)
 	defer m.Close()
+	m, done, err := m.pin(ofMovements)
+	require.NoError(t, err)
+	defer done()
 	for _, asked := range []List{
 		{Filter: where("recorded_at", is("$gte", "2024-01-01"))},
 		{Order: []string{"-recorded_at"}},

@@ -49,14 +49,14 @@ func (l listing) check() error {
 }
 
 // lists makes a query of listings.
-func lists[T any](about string, l *list[T], of func(*Models) *model) query {
+func lists[T any](about string, l *list[T], of source) query {
 	q := ask(about, of, page(l, of))
 	q.Answer, q.Selectors = Page[T]{}, true
 	return q
 }
 
 // page answers a listing.
-func page[T any](l *list[T], of func(*Models) *model) func(context.Context, *Models, listing) (any, error) {
+func page[T any](l *list[T], of source) func(context.Context, *Models, listing) (any, error) {
 	return func(ctx context.Context, m *Models, asked listing) (any, error) {
 		want, err := asked.list()
 		if err != nil {
@@ -67,7 +67,7 @@ func page[T any](l *list[T], of func(*Models) *model) func(context.Context, *Mod
 			return nil, err
 		}
 		if names == nil {
-			return l.run(ctx, of(m), want)
+			return l.run(ctx, m, of, want)
 		}
 		chosen, err := choose(l, names)
 		if err != nil {
@@ -78,7 +78,7 @@ func page[T any](l *list[T], of func(*Models) *model) func(context.Context, *Mod
 				want.Relations = append(want.Relations, name)
 			}
 		}
-		whole, err := l.run(ctx, of(m), want)
+		whole, err := l.run(ctx, m, of, want)
 		if err != nil {
 			return nil, err
 		}

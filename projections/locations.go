@@ -168,6 +168,11 @@ func scanOnlyLocation(s scanner) (Location, error) { return scanLocation(s) }
 
 // RetrieveLocation finds an open stock location.
 func (m *Models) RetrieveLocation(ctx context.Context, id string) (Location, error) {
+	m, done, err := m.pin(ofInventory)
+	if err != nil {
+		return Location{}, err
+	}
+	defer done()
 	rows, err := m.inventory.file.lookup(ctx, `SELECT `+locationColumns+` FROM locations WHERE id = ? AND deleted_at IS NULL`, id)
 	l, found, err := first(rows, err, scanOnlyLocation)
 	if err != nil {
@@ -203,5 +208,5 @@ var locationsList = list[Location]{
 
 // ListLocations lists stock locations.
 func (m *Models) ListLocations(ctx context.Context, l List) (Page[Location], error) {
-	return locationsList.run(ctx, m.inventory, l)
+	return locationsList.run(ctx, m, ofInventory, l)
 }

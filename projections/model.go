@@ -18,7 +18,8 @@ import (
 )
 
 // queued is how many batches may wait for a model. One that is behind takes all
-// that wait in one transaction, so this bounds that, too.
+// that wait in one transaction, so this bounds that, too; see plough for one that
+// is far behind.
 const queued = 16
 
 // A definition is a read model as its file has it.
@@ -26,6 +27,7 @@ type definition struct {
 	name    string
 	version int // of the folds and their tables; part of the file's name
 	parts   []part
+	adapts  map[int]string // what makes a file of an older version fit these folds and queries, "" when it does
 }
 
 // A part is some tables and the fold that writes them.
@@ -56,17 +58,32 @@ type fold interface {
 	forget()
 }
 
-// A model is a fold at work: one file, one goroutine.
+// A model is a fold at work on one of its generations: one file, one goroutine.
 type model struct {
 	definition
-	file   *file
-	folds  []fold // of the parts, in their order
-	logger *slog.Logger
-	queue  chan []*event
+	generation int
+	made       entry // as the catalogue had it when it was opened
+	file       *file
+	folds      []fold // of the parts, in their order
+	logger     *slog.Logger
+	queue      chan []*event // nil while it has to be fed again; guarded by mu, as only run takes it away
+
+	ploughTo uint64 // the position up to which it is far behind
+	careful  uint64 // the position up to which it goes in small steps all the same
+
+	cancel func()          // ends run; nil before it is started
+	quit   <-chan struct{} // closed when run is to end
+	ended  chan struct{}   // closed when run has ended
+	left   chan struct{}   // closed when it was served, and another one is
+
+	pins   int           // answers that are read from it; guarded by core.mu
+	unused chan struct{} // closed when there are none; nil while nobody waits; guarded by core.mu
+	gone   chan struct{} // closed when the file is closed; nil while it need not be; guarded by core.mu
 
 	mu      sync.Mutex
 	state   state
-	changed chan struct{} // closed when the state changes; nil while nobody waits
+	gate    gate
+	changed chan struct{} // closed when the state or the gate changes; nil while nobody waits
 }
 
 // A state is how a model is doing. At most one of the errors is set.
@@ -76,12 +93,17 @@ type state struct {
 	stop error  // why it goes no further
 }
 
-func openModel(ctx context.Context, cfg Config, d definition, head uint64) (*model, error) {
-	f, at, err := openFile(ctx, cfg, d, head)
+// openModel opens or creates a generation, which d folds.
+func openModel(ctx context.Context, cfg Config, d definition, e entry, head uint64) (*model, error) {
+	f, at, err := openFile(ctx, cfg, d, e, head)
 	if err != nil {
 		return nil, err
 	}
-	m := &model{definition: d, file: f, state: state{at: at}, logger: cfg.Logger, queue: make(chan []*event, queued)}
+	m := &model{
+		ploughTo:   distance(at, head, cmp.Or(cfg.far, defaultFar)),
+		definition: d, generation: e.Number, made: e, file: f, state: state{at: at}, logger: cfg.Logger,
+		queue: make(chan []*event, queued), left: make(chan struct{}),
+	}
 	for _, p := range d.parts {
 		m.folds = append(m.folds, p.fold(f))
 	}
@@ -105,10 +127,15 @@ func (m *model) stopped() error { return m.now().stop }
 func (m *model) watch() (state, <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.state, m.changing()
+}
+
+// changing is closed at the next change; mu is held.
+func (m *model) changing() <-chan struct{} {
 	if m.changed == nil {
 		m.changed = make(chan struct{})
 	}
-	return m.state, m.changed
+	return m.changed
 }
 
 // set changes the state, and wakes who watches.
@@ -116,6 +143,11 @@ func (m *model) set(s state) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.state = s
+	m.wake()
+}
+
+// wake tells who watches; mu is held.
+func (m *model) wake() {
 	if m.changed != nil {
 		close(m.changed)
 		m.changed = nil
@@ -138,6 +170,8 @@ func (m *model) waitFor(ctx context.Context, closing <-chan struct{}, position u
 		}
 		select {
 		case <-changed:
+		case <-m.left:
+			return errLeft
 		case <-closing:
 			return unavailable("not_caught_up", "is being closed")
 		case <-ctx.Done():
@@ -150,60 +184,146 @@ func (m *model) waitFor(ctx context.Context, closing <-chan struct{}, position u
 	}
 }
 
-// take queues a batch. It reports false, and queues nothing, when the queue is
-// full and the model waits for its file.
-func (m *model) take(batch []*event) bool {
+// What became of a batch.
+type taken int
+
+const (
+	taking taken = iota // it is queued
+	waits               // it is not: the queue is full, and the model waits for its file
+	lost                // it is not: the model has to be fed again from where it is
+	gone                // it is not: the model is being closed
+)
+
+// take queues a batch; patient, it does so however long the model waits for its
+// file.
+func (m *model) take(batch []*event, patient bool) taken {
 	for {
-		select {
-		case m.queue <- batch:
-			return true
-		default:
-		}
-		now, changed := m.watch()
-		if now.wait != nil {
-			return false
+		queue, now, changed := m.intake()
+		switch {
+		case queue == nil:
+			return lost
+		case len(queue) == cap(queue) && now.wait != nil && !patient:
+			return waits
 		}
 		select {
-		case m.queue <- batch:
-			return true
+		case queue <- batch:
+			return taking
+		case <-m.quit:
+			return gone
 		case <-changed:
 		}
 	}
 }
 
-// run folds what is queued until the queue is closed. What waits in the queue is
-// folded together: the further behind, the larger the transactions. Once closing,
-// it waits for nothing.
+// intake is where batches go, nil while the model has to be fed again.
+func (m *model) intake() (queue chan []*event, now state, changed <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.queue, m.state, m.changing()
+}
+
+// refeed makes a queue for a model that has to be fed again, and says after which
+// position.
+func (m *model) refeed() (after uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.queue = make(chan []*event, queued)
+	m.wake()
+	return m.state.at
+}
+
+// unfed gives up what is queued, as what came before it has to be fed again.
+func (m *model) unfed() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.queue = nil
+	m.wake()
+}
+
+// run folds what is queued until it is closing, or the queue is closed. Once
+// closing, it waits for nothing.
 func (m *model) run(closing <-chan struct{}) {
-	for batch := range m.queue {
-		for more := true; more; {
-			select {
-			case next, open := <-m.queue:
-				batch = slices.Concat(batch, next)
-				more = open && len(batch) < queued*events.MaxBatch
-			default:
-				more = false
-			}
-		}
-		if m.stopped() == nil && !m.advance(closing, batch) {
-			for range m.queue { // what comes after a batch that was given up cannot be folded
-			}
+	for {
+		batch := m.next(closing)
+		switch {
+		case batch == nil:
+			return
+		case m.stopped() != nil:
+		case m.far(batch):
+			m.plough(closing, batch)
+		case !m.advance(closing, m.gather(batch)):
+			return // what comes after a batch that was given up cannot be folded
 		}
 	}
 }
 
-// advance folds the events. When one of them cannot be applied, it folds those
+// next waits for a batch, and is nil when none comes any more.
+func (m *model) next(closing <-chan struct{}) []*event {
+	for {
+		queue, _, changed := m.intake()
+		if queue != nil {
+			changed = nil // only this goroutine takes the queue away
+		}
+		select {
+		case batch := <-queue:
+			return batch
+		case <-changed:
+		case <-closing:
+			return nil
+		}
+	}
+}
+
+// gather adds what waits in the queue to a batch, to fold it together.
+func (m *model) gather(batch []*event) []*event {
+	for len(batch) < queued*events.MaxBatch {
+		select {
+		case next := <-m.queue:
+			next = following(next, batch[len(batch)-1].Position)
+			if len(next) == 0 {
+				return batch
+			}
+			batch = slices.Concat(batch, next)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// following is what of a batch comes after a position. The rest was fed for the
+// sake of a model that is behind, or by two feeds.
+func following(batch []*event, at uint64) []*event {
+	for len(batch) > 0 && batch[0].Position <= at {
+		batch = batch[1:]
+	}
+	return batch
+}
+
+// advance folds the events as far as they may be folded now, and then the rest.
+// It reports false if it has to give some up because of closing.
+func (m *model) advance(closing <-chan struct{}, batch []*event) bool {
+	batch = following(batch, m.position())
+	for len(batch) > 0 && m.stopped() == nil {
+		n := m.enter(closing, batch)
+		if n == 0 {
+			return false
+		}
+		done := m.foldAll(closing, batch[:n])
+		m.leave()
+		if !done {
+			return false
+		}
+		batch = batch[n:]
+	}
+	return true
+}
+
+// foldAll folds the events. When one of them cannot be applied, it folds those
 // before it and stops. When the file cannot be used it keeps them and tries
 // again, and reports false if it has to give them up because of closing.
-func (m *model) advance(closing <-chan struct{}, batch []*event) bool {
-	at := m.position()
-	for len(batch) > 0 && batch[0].Position <= at {
-		batch = batch[1:] // fed for the sake of a model that is behind
-	}
-	if len(batch) == 0 {
-		return true
-	}
-	if next := batch[0].Position; next != at+1 {
+func (m *model) foldAll(closing <-chan struct{}, batch []*event) bool {
+	if at, next := m.position(), batch[0].Position; next != at+1 {
 		m.halt(batch[0], fmt.Errorf("the log yielded position %d after %d", next, at))
 		return true
 	}
@@ -290,20 +410,31 @@ func (m *model) commit(batch []*event) error {
 		if err := m.apply(batch); err != nil {
 			return err
 		}
-		if err := m.flush(w); err != nil {
-			return err
-		}
-		if last >= m.file.due {
-			if err := m.file.index(w); err != nil {
-				return err
-			}
-		}
-		return w.exec(`UPDATE checkpoint SET position = ?`, int64(last))
+		return m.seal(w, last)
 	})
 	if err != nil {
 		m.forget()
 		return err
 	}
+	m.sealed(last)
+	return nil
+}
+
+// seal writes what was applied, and that the last event of it is at a position.
+func (m *model) seal(w *writer, last uint64) error {
+	if err := m.flush(w); err != nil {
+		return err
+	}
+	if last >= m.file.due {
+		if err := m.file.index(w); err != nil {
+			return err
+		}
+	}
+	return w.exec(`UPDATE checkpoint SET position = ?`, int64(last))
+}
+
+// sealed says that it is committed.
+func (m *model) sealed(last uint64) {
 	if last >= m.file.due {
 		m.file.indexed()
 	}
@@ -311,7 +442,6 @@ func (m *model) commit(batch []*event) error {
 		f.trim()
 	}
 	m.set(state{at: last})
-	return nil
 }
 
 // findBad writes the events one by one, then takes it all back. It returns how

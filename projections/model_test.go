@@ -74,7 +74,7 @@ func TestModelStopsBeforeTheBadEvent(t *testing.T) {
 				name: "numbers", version: 3,
 				parts: []part{{schema: `CREATE TABLE numbers (n INTEGER PRIMARY KEY)`, fold: func(*file) fold { return &numbers{bug: tc.bug} }}},
 			}
-			m, err := openModel(t.Context(), Config{Dir: t.TempDir(), Store: memstore.New(), Logger: slog.New(slog.DiscardHandler)}, d, 0)
+			m, err := openModel(t.Context(), Config{Dir: t.TempDir(), Store: memstore.New(), Logger: slog.New(slog.DiscardHandler)}, d, entry{Number: 1, Version: 3, File: "numbers.v3.db"}, 0)
 			require.NoError(t, err)
 			defer m.file.close()
 			events := numbered(12)
@@ -102,7 +102,7 @@ func TestModelStopsAtAGap(t *testing.T) {
 		name: "numbers", version: 3,
 		parts: []part{{schema: `CREATE TABLE numbers (n INTEGER PRIMARY KEY)`, fold: func(*file) fold { return &numbers{bug: func(uint64, bool) error { return nil }} }}},
 	}
-	m, err := openModel(t.Context(), Config{Dir: t.TempDir(), Store: memstore.New(), Logger: slog.New(slog.DiscardHandler)}, d, 0)
+	m, err := openModel(t.Context(), Config{Dir: t.TempDir(), Store: memstore.New(), Logger: slog.New(slog.DiscardHandler)}, d, entry{Number: 1, Version: 3, File: "numbers.v3.db"}, 0)
 	require.NoError(t, err)
 	defer m.file.close()
 	all := numbered(5)
@@ -141,7 +141,7 @@ func TestModelWaitsForItsDisk(t *testing.T) {
 			parts: []part{{schema: `CREATE TABLE numbers (n INTEGER PRIMARY KEY)`, fold: func(*file) fold { return &numbers{bug: bug} }}},
 		}
 		cfg := Config{Dir: t.TempDir(), Store: memstore.New(), Logger: slog.New(slog.NewTextHandler(&log, nil))}
-		m, err = openModel(t.Context(), cfg, d, 0)
+		m, err = openModel(t.Context(), cfg, d, entry{Number: 1, Version: 3, File: "numbers.v3.db"}, 0)
 		require.NoError(t, err)
 		defer m.file.close()
 		closing := make(chan struct{})
@@ -181,7 +181,7 @@ func TestModelThatWaitsIsClosedAtOnce(t *testing.T) {
 		name: "numbers", version: 3,
 		parts: []part{{schema: `CREATE TABLE numbers (n INTEGER PRIMARY KEY)`, fold: func(*file) fold { return &numbers{bug: func(uint64, bool) error { return nil }} }}},
 	}
-	m, err := openModel(t.Context(), Config{Dir: t.TempDir(), Store: memstore.New(), Logger: slog.New(slog.DiscardHandler)}, d, 0)
+	m, err := openModel(t.Context(), Config{Dir: t.TempDir(), Store: memstore.New(), Logger: slog.New(slog.DiscardHandler)}, d, entry{Number: 1, Version: 3, File: "numbers.v3.db"}, 0)
 	require.NoError(t, err)
 	defer m.file.close()
 	m.full(t, 1)

@@ -125,7 +125,7 @@ func TestManyEvents(t *testing.T) {
 	status, err := m.Status(t.Context())
 	require.NoError(t, err)
 	for _, s := range status {
-		require.Equal(t, projections.ModelStatus{Name: s.Name, Version: 1, Position: 4 * items, Head: 4 * items}, s)
+		require.Equal(t, projections.ModelStatus{Name: s.Name, Version: 1, Generation: 1, Position: 4 * items, Head: 4 * items}, s)
 	}
 	for _, i := range []int64{0, 1, items / 2, items - 1} {
 		id := units(i).String()

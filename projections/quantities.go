@@ -108,6 +108,11 @@ func confirmed(ctx context.Context, m *Models, c confirming) (any, error) {
 
 // sums refuses an item that does not live, then adds up its levels.
 func (m *Models) sums(ctx context.Context, itemID string, locationIDs []string) (stocked, reserved events.Quantity, err error) {
+	m, done, err := m.pin(ofInventory)
+	if err != nil {
+		return stocked, reserved, err
+	}
+	defer done()
 	found, err := m.hasItem(ctx, itemID)
 	if err == nil && !found {
 		return stocked, reserved, itemNotFound(itemID)

@@ -47,8 +47,14 @@ func joined(all ...map[string]query) map[string]query {
 	return together
 }
 
-func ofInventory(m *Models) *model { return m.inventory }
-func ofMovements(m *Models) *model { return m.movements }
+// A source is which of the models a query is answered from.
+type source int
+
+const (
+	ofInventory source = iota
+	ofMovements
+	sources
+)
 
 // QueryNames are the names that Query knows, each with a line on what it answers.
 func QueryNames() map[string]string {
@@ -85,10 +91,8 @@ func (m *Models) Query(ctx context.Context, name string, body []byte) (any, erro
 // A params is what a query is asked with.
 type params interface{ check() error }
 
-// ask makes a query of parameters of type P, read from the models that reads names.
-func ask[P params, R any](
-	about string, reads func(*Models) *model, answer func(context.Context, *Models, P) (R, error),
-) query {
+// ask makes a query of parameters of type P, answered from one of the models.
+func ask[P params, R any](about string, of source, answer func(context.Context, *Models, P) (R, error)) query {
 	return query{QueryShape{about, *new(P), *new(R), false}, func(ctx context.Context, m *Models, body []byte) (any, error) {
 		var asked struct {
 			After uint64 `json:"after"`
@@ -103,10 +107,10 @@ func ask[P params, R any](
 		if err := asked.Of.check(); err != nil {
 			return nil, err
 		}
-		if err := m.catchUp(ctx, asked.After, reads(m)); err != nil {
+		if err := m.catchUp(ctx, asked.After, of); err != nil {
 			return nil, err
 		}
-		result, err := within(ctx, reads(m), func(ctx context.Context) (R, error) { return answer(ctx, m, asked.Of) })
+		result, err := within(ctx, m.longest, func(ctx context.Context) (R, error) { return answer(ctx, m, asked.Of) })
 		if err != nil {
 			return nil, err
 		}
@@ -114,12 +118,12 @@ func ask[P params, R any](
 	}}
 }
 
-// within bounds the time that an answer from a model takes.
-func within[R any](ctx context.Context, m *model, answer func(context.Context) (R, error)) (R, error) {
+// within bounds the time that an answer takes.
+func within[R any](ctx context.Context, longest time.Duration, answer func(context.Context) (R, error)) (R, error) {
 	tooLong := fault.New(fault.Unavailable, "query_too_long",
-		"there was no answer within %s; ask for less: narrow it by an indexed field, leave the count out, or go on by a cursor instead of skip", m.file.longest).
-		With("seconds", m.file.longest.Seconds())
-	ctx, cancel := context.WithTimeoutCause(ctx, m.file.longest, tooLong)
+		"there was no answer within %s; ask for less: narrow it by an indexed field, leave the count out, or go on by a cursor instead of skip", longest).
+		With("seconds", longest.Seconds())
+	ctx, cancel := context.WithTimeoutCause(ctx, longest, tooLong)
 	defer cancel()
 	result, err := answer(ctx)
 	if _, told := errors.AsType[*fault.Error](err); err != nil && !told && errors.Is(context.Cause(ctx), tooLong) {
@@ -128,13 +132,14 @@ func within[R any](ctx context.Context, m *model, answer func(context.Context) (
 	return result, err
 }
 
-func (m *Models) catchUp(ctx context.Context, after uint64, model *model) error {
+// catchUp waits until a position is in the answers from a model.
+func (m *Models) catchUp(ctx context.Context, after uint64, of source) error {
 	if after == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return m.waitFor(ctx, after, model)
+	return m.waitFor(ctx, after, of)
 }
 
 type byID struct {

@@ -188,6 +188,11 @@ func scanOnlyReservation(s scanner) (Reservation, error) { return scanReservatio
 
 // RetrieveReservation finds a live reservation.
 func (m *Models) RetrieveReservation(ctx context.Context, id string) (Reservation, error) {
+	m, done, err := m.pin(ofInventory)
+	if err != nil {
+		return Reservation{}, err
+	}
+	defer done()
 	rows, err := m.inventory.file.lookup(ctx, `SELECT `+reservationColumns+`
 		FROM reservations WHERE id = ? AND deleted_at IS NULL`, id)
 	r, found, err := first(rows, err, scanOnlyReservation)
@@ -255,5 +260,5 @@ var reservationsList = list[ReservationRow]{
 
 // ListReservations lists reservations.
 func (m *Models) ListReservations(ctx context.Context, l List) (Page[ReservationRow], error) {
-	return reservationsList.run(ctx, m.inventory, l)
+	return reservationsList.run(ctx, m, ofInventory, l)
 }

@@ -32,6 +32,7 @@ type reach struct {
 // most.
 type client interface {
 	ledger
+	Operate(ctx context.Context, name string, body []byte) (json.RawMessage, error)
 	Close()
 }
 

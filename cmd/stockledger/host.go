@@ -22,7 +22,9 @@ import (
 	"github.com/stockledger/stockledger/internal/httpapi"
 	"github.com/stockledger/stockledger/internal/medusaapi"
 	"github.com/stockledger/stockledger/internal/natsapi"
+	"github.com/stockledger/stockledger/internal/operations"
 	"github.com/stockledger/stockledger/internal/telemetry"
+	"github.com/stockledger/stockledger/internal/transport"
 	"github.com/stockledger/stockledger/projections"
 )
 
@@ -32,6 +34,10 @@ type hostConfig struct {
 	store  events.Store // nil is the file in dir
 	prefix string
 	strict bool // levels only at locations that were opened
+
+	walk        bool // over the rows of the read models, in search of wrong ones
+	holdRebuilt bool // a model of a new version waits to be switched to
+	planted     bool // serve the model with a bug made on purpose
 
 	natsURL               string // "" embeds a server
 	listen                string // of the embedded server
@@ -52,10 +58,11 @@ type host struct {
 	dir  string
 	http *httpapi.Server // nil: there is none
 
-	ledger  *stockledger.Ledger
-	metrics *telemetry.Metrics
-	conn    *nats.Conn
-	feed    *natsapi.Feed
+	ledger     *stockledger.Ledger
+	operations *operations.Operations
+	metrics    *telemetry.Metrics
+	conn       *nats.Conn
+	feed       *natsapi.Feed
 
 	closers []func() error
 }
@@ -73,18 +80,22 @@ func openHost(ctx context.Context, config hostConfig) (_ *host, err error) {
 	}
 	h.ledger, err = stockledger.Open(ctx, stockledger.Config{
 		Dir: h.dir, Store: config.store, RequireKnownLocations: config.strict, Logger: config.logger,
-		Observe: h.metrics.Commit,
+		Walk: config.walk, HoldRebuilt: config.holdRebuilt, Planted: config.planted, Observe: h.metrics.Commit,
 	})
 	if err != nil {
 		return nil, err
 	}
 	h.opened(h.ledger.Close)
+	h.operations = operations.New(operations.Config{Ledger: h.ledger, Dir: h.dir, Version: programVersion(), Logger: config.logger})
+	h.opened(h.operations.Close)
 	if err := h.connect(config); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, serveWithin)
 	defer cancel()
-	return h, h.serve(ctx, config)
+	err = h.serve(ctx, config)
+	h.opened(h.operations.Close) // before the transports, too, which wait for those who wait for a job
+	return h, err
 }
 
 // serveWithin bounds how long NATS may take to set up streams and endpoints.
@@ -139,6 +150,7 @@ func (h *host) serve(ctx context.Context, config hostConfig) (err error) {
 	queries := h.ledger.QueryNames()
 	queries[statusQuery] = statusAbout
 	served := telemetry.Measured(servedLedger{h}, queries, h.metrics, config.spans.Tracer(), time.Now)
+	operator := h.metrics.Operator(h.operations, operations.Names())
 	h.feed, err = natsapi.ServeFeed(ctx, natsapi.FeedConfig{
 		Conn: h.conn, Log: h.ledger.Events(), Prefix: config.prefix, Logger: config.logger,
 	})
@@ -154,17 +166,20 @@ func (h *host) serve(ctx context.Context, config hostConfig) (err error) {
 	}
 	h.opened(submissions.Close)
 	service, err := natsapi.Serve(ctx, natsapi.Config{
-		Conn: h.conn, Ledger: served, Queries: queries, Prefix: config.prefix, Logger: config.logger,
+		Conn: h.conn, Ledger: served, Queries: queries, Operator: operator, Operations: operations.Names(),
+		Prefix: config.prefix, Logger: config.logger,
 	})
 	if err != nil {
 		return err
 	}
 	h.opened(service.Close)
-	return h.serveHTTP(ctx, config, served, queries)
+	return h.serveHTTP(ctx, config, served, queries, operator)
 }
 
 // serveHTTP answers on HTTP, if that is wanted.
-func (h *host) serveHTTP(ctx context.Context, config hostConfig, served *telemetry.Ledger, queries map[string]string) (err error) {
+func (h *host) serveHTTP(
+	ctx context.Context, config hostConfig, served *telemetry.Ledger, queries map[string]string, operator transport.Operator,
+) (err error) {
 	if config.http == "" {
 		return nil
 	}
@@ -176,6 +191,7 @@ func (h *host) serveHTTP(ctx context.Context, config hostConfig, served *telemet
 	medusa := medusaapi.Routes(measuredLedger{served, h.ledger.Models()}, medusaapi.Config{Exports: exports, Logger: config.logger})
 	api := httpapi.Config{
 		Listen: config.http, Ledger: served, Log: h.ledger.Events(), Queries: queries, Shapes: h.shapes(), Routes: medusa,
+		Operator: operator, Operations: operationShapes(),
 		Tokens: config.tokens, Ready: h.conditions, Metrics: h.metrics.Handler(), Observe: h.metrics.Request,
 		Version: programVersion(), Logger: config.logger,
 	}
@@ -201,6 +217,15 @@ func (h *host) shapes() map[string]httpapi.Shape {
 	return all
 }
 
+// operationShapes describes the operations.
+func operationShapes() map[string]httpapi.Operation {
+	all := make(map[string]httpapi.Operation)
+	for name, of := range operations.Shapes() {
+		all[name] = httpapi.Operation(of)
+	}
+	return all
+}
+
 // state is how the ledger is, for its figures.
 func (h *host) state(ctx context.Context) (telemetry.State, error) {
 	status, err := servedLedger{h}.status(ctx)
@@ -209,7 +234,22 @@ func (h *host) state(ctx context.Context) (telemetry.State, error) {
 	}
 	now := telemetry.State{Head: status.Head, Failed: h.failed(), Cached: h.ledger.Cached(), Followers: h.http.Followers(), Dir: h.dir}
 	for _, part := range append(status.Models, status.Feed) {
-		now.Parts = append(now.Parts, telemetry.Part{Name: part.Name, Position: part.Position, Behind: part.Behind, Stopped: part.Error != ""})
+		now.Parts = append(now.Parts, telemetry.Part{
+			Name: part.Name, Position: part.Position, Behind: part.Behind,
+			Stopped: part.Error != "", Stuck: part.Stuck != "", Generation: part.Generation,
+		})
+	}
+	for _, g := range status.Rebuilds {
+		if g.State == projections.Building {
+			now.Rebuilds = append(now.Rebuilds, telemetry.Rebuild{
+				Model: g.Model, Done: g.Position, Total: g.Position + g.Behind, Rate: g.Rate, Remaining: g.Remaining,
+			})
+		}
+	}
+	if d := status.Drift; d != nil {
+		now.Walk = &telemetry.Walk{
+			Wrong: d.Wrong, Rounds: max(d.Round, 1) - 1, LastRound: d.LastRound, Position: d.Position, Rows: d.Rows, Blind: d.Trouble != "",
+		}
 	}
 	return now, nil
 }
@@ -260,7 +300,33 @@ func (h *host) conditions(ctx context.Context) []httpapi.Condition {
 	for _, part := range append(status.Models, status.Feed) {
 		all = append(all, part.condition())
 	}
+	if status.Drift != nil {
+		all = append(all, driftCondition(*status.Drift))
+	}
 	return all
+}
+
+// driftCondition names the first row that is wrong, and no value of it.
+func driftCondition(d stockledger.Drift) httpapi.Condition {
+	c := httpapi.Condition{Name: "drift", OK: d.Wrong == 0}
+	switch {
+	case c.OK:
+	case d.First == nil:
+		c.Reason = fmt.Sprintf("%d rows of the read models are not what the log says", d.Wrong)
+	default:
+		c.Reason = fmt.Sprintf("%d rows of the read models are not what the log says, first %s of %s in %s of %s",
+			d.Wrong, d.First.Column, shortened(d.First.Key), d.First.Table, d.First.Model)
+	}
+	return c
+}
+
+// shortened is the beginning of a text that somebody else made up.
+func shortened(text string) string {
+	const enough = 80
+	if runes := []rune(text); len(runes) > enough {
+		return string(runes[:enough-1]) + "…"
+	}
+	return text
 }
 
 func (p partStatus) condition() httpapi.Condition {
@@ -268,6 +334,8 @@ func (p partStatus) condition() httpapi.Condition {
 	switch {
 	case p.Error != "":
 		c.Reason = "it has stopped, or waits to go on"
+	case p.Stuck != "":
+		c.Reason = p.Stuck
 	case p.Behind > maxBehind:
 		c.Reason = fmt.Sprintf("it is %d events behind the log", p.Behind)
 	default:
@@ -301,12 +369,14 @@ type servedLedger struct{ *host }
 
 // A partStatus is how far something that follows the log has come.
 type partStatus struct {
-	Name     string `json:"name"`
-	Version  int    `json:"version,omitempty"`
-	Position uint64 `json:"position"`
-	Head     uint64 `json:"head"`
-	Behind   uint64 `json:"behind"`
-	Error    string `json:"error"` // why it goes no further, "" while it runs
+	Name       string `json:"name"`
+	Version    int    `json:"version,omitempty"`
+	Generation int    `json:"generation,omitempty"`
+	Position   uint64 `json:"position"`
+	Head       uint64 `json:"head"`
+	Behind     uint64 `json:"behind"`
+	Error      string `json:"error"` // why it goes no further, "" while it runs
+	Stuck      string `json:"stuck"` // that it should go on, and has not moved for some time
 }
 
 // A ledgerStatus is the answer to ledger-status.
@@ -317,6 +387,10 @@ type ledgerStatus struct {
 	Version string       `json:"version"`
 	Models  []partStatus `json:"models"`
 	Feed    partStatus   `json:"feed"`
+	// Rebuilds are the generations that are being built, or wait to be switched to.
+	Rebuilds []projections.Generation `json:"rebuilds"`
+	// Drift is what the walk over the rows has found; nil when nobody walks.
+	Drift *stockledger.Drift `json:"drift"`
 }
 
 // Do implements telemetry.Inner.
@@ -348,7 +422,16 @@ func (s servedLedger) status(ctx context.Context) (answer ledgerStatus, err erro
 	}
 	answer = ledgerStatus{LogID: s.ledger.Events().LogID(), Head: head, DataDir: s.dir, Version: programVersion()}
 	for _, m := range models {
-		answer.Models = append(answer.Models, partStatus{m.Name, m.Version, m.Position, m.Head, m.Behind, cmp.Or(m.Stopped, m.Waiting)})
+		answer.Models = append(answer.Models, partStatus{
+			Name: m.Name, Version: m.Version, Generation: m.Generation, Position: m.Position, Head: m.Head, Behind: m.Behind,
+			Error: cmp.Or(m.Stopped, m.Waiting), Stuck: m.Stuck,
+		})
+	}
+	if answer.Rebuilds, err = s.rebuilds(ctx); err != nil {
+		return answer, err
+	}
+	if drift, walking := s.ledger.Drift(); walking {
+		answer.Drift = &drift
 	}
 	position := s.feed.Position()
 	answer.Feed = partStatus{Name: "feed", Position: position, Head: head, Behind: max(head, position) - position}
@@ -356,6 +439,18 @@ func (s servedLedger) status(ctx context.Context) (answer ledgerStatus, err erro
 		answer.Feed.Error = err.Error()
 	}
 	return answer, nil
+}
+
+// rebuilds are the generations that are being built, or ready.
+func (s servedLedger) rebuilds(ctx context.Context) ([]projections.Generation, error) {
+	all, err := s.ledger.Models().Generations(ctx)
+	rebuilds := []projections.Generation{}
+	for _, g := range all {
+		if g.State == projections.Building || g.State == projections.Ready {
+			rebuilds = append(rebuilds, g)
+		}
+	}
+	return rebuilds, err
 }
 
 // ready is what the ready file says.

@@ -99,7 +99,7 @@ func TestServeAnswersOnHTTP(t *testing.T) {
 	for _, c := range health.Conditions {
 		names = append(names, c.Name)
 	}
-	require.Equal(t, []string{"store", "inventory", "movements", "feed"}, names)
+	require.Equal(t, []string{"store", "inventory", "movements", "feed", "drift"}, names)
 
 	status, body = see(t, at.HTTP+"/metrics", token)
 	require.Equal(t, 200, status)
@@ -165,7 +165,7 @@ func TestEveryScopeOnEveryRoute(t *testing.T) {
 		}
 	}
 	t.Logf("routes by scope: %v", asked)
-	for _, sort := range []string{"admin command", "admin query", "ledger command", "ledger query", "healthz ", "metrics operate"} {
+	for _, sort := range []string{"admin command", "admin query", "ledger command", "ledger query", "ledger operate", "healthz ", "metrics operate"} {
 		require.Positive(t, asked[sort], sort)
 	}
 	for _, token := range tokens {
@@ -229,6 +229,7 @@ func TestAPartThatStoppedIsNotReady(t *testing.T) {
 		{partStatus{Name: "feed"}, httpapi.Condition{Name: "feed", OK: true}},
 		{partStatus{Name: "feed", Behind: maxBehind}, httpapi.Condition{Name: "feed", OK: true}},
 		{partStatus{Name: "feed", Behind: maxBehind + 1}, httpapi.Condition{Name: "feed", Reason: "it is 40001 events behind the log"}},
+		{partStatus{Name: "inventory", Behind: 1, Stuck: "it has not moved"}, httpapi.Condition{Name: "inventory", Reason: "it has not moved"}},
 		{partStatus{Name: "feed", Error: "/secret/path is full"}, httpapi.Condition{Name: "feed", Reason: "it has stopped, or waits to go on"}},
 	} {
 		require.Equal(t, c.want, c.part.condition())

@@ -36,8 +36,22 @@ type program struct {
 	AsOf    asOf        `cmd:"" help:"Show what was in stock at an earlier time."`
 	Explain explain     `cmd:"" help:"Show the events that make a quantity, and check them."`
 	Status  status      `cmd:"" help:"Show how the ledger and its read models are doing."`
-	Import  importFile  `cmd:"" help:"Import items or adjustments from a CSV file, each row exactly once."`
-	Version version     `cmd:"" help:"Show the version."`
+
+	Rebuild     rebuild      `cmd:"" help:"Build read models anew beside the served ones."`
+	Diff        diff         `cmd:"" help:"Compare what was rebuilt with what is served, row by row."`
+	Switch      switchModels `cmd:"" help:"Serve what was rebuilt, or what was served before."`
+	Verify      verify       `cmd:"" help:"Check the whole log, and every row that is served against it."`
+	Generations generations  `cmd:"" help:"List what was built of the read models, and delete what is not served."`
+
+	Backup  backupCommand  `cmd:"" help:"Copy a ledger while it runs, and verify the copy."`
+	Restore restoreCommand `cmd:"" help:"Make a ledger of a backup, and verify it."`
+
+	Head      showHead  `cmd:"" help:"Show the fingerprint of the whole log, sign it, or check that the log still has an earlier one."`
+	Export    exportLog `cmd:"" help:"Write the whole log to a file that anybody can check."`
+	ImportLog importLog `cmd:"" help:"Make a ledger of an exported log."`
+
+	Import  importFile `cmd:"" help:"Import items or adjustments from a CSV file, each row exactly once."`
+	Version version    `cmd:"" help:"Show the version."`
 }
 
 // about ends the help of the program as a whole.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -16,12 +17,14 @@ import (
 type progress struct {
 	w        io.Writer
 	terminal bool
+	unit     string // of the steps
 
 	mu    sync.Mutex
 	bar   *progressbar.ProgressBar
 	name  string
 	total int
 	done  int
+	note  string // on a line that says how far it is
 	told  time.Time
 	said  time.Time // by sayOnce
 }
@@ -31,7 +34,7 @@ const tellEvery = 5 * time.Second
 
 func newProgress(w io.Writer) *progress {
 	file, ok := w.(*os.File)
-	return &progress{w: w, terminal: ok && isatty.IsTerminal(file.Fd())}
+	return &progress{w: w, terminal: ok && isatty.IsTerminal(file.Fd()), unit: "rows"}
 }
 
 // progressBeside shows how far it is beside rows that are printed meanwhile. Where
@@ -51,7 +54,7 @@ func (p *progress) begin(name string, total int) {
 	if p.terminal {
 		p.bar = progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(name), progressbar.OptionShowCount(),
-			progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"), progressbar.OptionSetWidth(30),
+			progressbar.OptionShowIts(), progressbar.OptionSetItsString(p.unit), progressbar.OptionSetWidth(30),
 			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 	}
 }
@@ -69,11 +72,49 @@ func (p *progress) add(n int) {
 		return
 	}
 	p.told = time.Now()
-	if p.total < 0 {
-		fmt.Fprintf(p.w, "%s: %d rows\n", p.name, p.done)
-	} else {
-		fmt.Fprintf(p.w, "%s: %d of %d rows\n", p.name, p.done, p.total)
+	line := fmt.Sprintf("%s: %d", p.name, p.done)
+	if p.total >= 0 {
+		line += fmt.Sprintf(" of %d", p.total)
 	}
+	if p.unit != "" {
+		line += " " + p.unit
+	}
+	if p.note != "" {
+		line += ", " + p.note
+	}
+	fmt.Fprintln(p.w, line)
+}
+
+// at says that so many steps of a piece of work are done, of a total that may have
+// grown; 0 is not known. It begins the piece when it is another one.
+func (p *progress) at(name string, done, total uint64) {
+	steps, all := int(done), int(total) //nolint:gosec // G115: positions, rows and bytes stay below 2^63
+	p.mu.Lock()
+	same := p.name == name
+	p.mu.Unlock()
+	if !same {
+		p.end()
+		p.begin(name, cmp.Or(all, -1))
+	}
+	p.mu.Lock()
+	more := steps - p.done
+	if all > 0 && all != p.total {
+		p.total = all
+		if p.bar != nil {
+			p.bar.ChangeMax(all)
+		}
+	}
+	p.mu.Unlock()
+	if more > 0 {
+		p.add(more)
+	}
+}
+
+// beside is said with how far it is, where the bar does not say it already.
+func (p *progress) beside(note string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.note = note
 }
 
 // say prints a line above the bar.

@@ -38,7 +38,11 @@ type serve struct {
 
 	RequireKnownLocations bool   `setting:"STOCKLEDGER_REQUIRE_KNOWN_LOCATIONS" help:"Refuse levels at stock locations that were not created."`
 	ReadyFile             string `setting:"STOCKLEDGER_READY_FILE" placeholder:"FILE" help:"Write where the ledger is into this file, in JSON, once commands are served."`
-	LogFormat             string `setting:"STOCKLEDGER_LOG_FORMAT" default:"text" placeholder:"text|json" help:"How to log, to the standard error."`
+
+	Walk   string `setting:"STOCKLEDGER_WALK" default:"on" placeholder:"on|off" help:"Compare the rows of the read models with the log, slowly and without end, and raise an alarm when one is wrong."`
+	Switch string `setting:"STOCKLEDGER_SWITCH" default:"auto" placeholder:"auto|manual" help:"What becomes of a read model that is rebuilt because the program has a new version of it: switched to once it has caught up, or left for stockledger diff and switch."`
+
+	LogFormat string `setting:"STOCKLEDGER_LOG_FORMAT" default:"text" placeholder:"text|json" help:"How to log, to the standard error."`
 }
 
 // Help implements kong.HelpProvider.
@@ -135,6 +139,7 @@ func whileStarting(ctx context.Context, err error) error {
 func (c *serve) hostConfig(dir string, tokens []httpapi.Token, logger *slog.Logger) hostConfig {
 	config := hostConfig{
 		dir: dir, prefix: c.Prefix, strict: c.RequireKnownLocations,
+		walk: c.Walk == "on", holdRebuilt: c.Switch == "manual",
 		natsURL: c.NATSURL, listen: cmp.Or(c.NATSListen, natsapi.DefaultListen),
 		token: c.NATSToken, user: c.NATSUser, password: c.NATSPassword,
 		http: c.http(), tokens: tokens, logger: logger,
@@ -169,6 +174,12 @@ func (c *serve) check(getenv func(string) string) []error {
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		mistake("--log-format %q: choose text or json", c.LogFormat)
+	}
+	if c.Walk != "on" && c.Walk != "off" {
+		mistake("--walk %q: choose on or off", c.Walk)
+	}
+	if c.Switch != "auto" && c.Switch != "manual" {
+		mistake("--switch %q: choose auto or manual", c.Switch)
 	}
 	if err := natsapi.CheckPrefix(c.Prefix); err != nil {
 		mistake("--prefix: %w", err)

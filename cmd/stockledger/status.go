@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/internal/fault"
 	"github.com/stockledger/stockledger/internal/natsapi"
+	"github.com/stockledger/stockledger/projections"
 )
 
 type status struct {
@@ -18,7 +20,7 @@ type status struct {
 
 // Help implements kong.HelpProvider.
 func (status) Help() string {
-	return `Exit status: 0 when every read model runs; 1 when one has stopped, with the reason shown; 3 when no ledger answers.
+	return `Exit status: 0 when every read model runs and none is known to be wrong; 1 otherwise, with the reason shown; 3 when no ledger answers.
 
 Example:
 
@@ -33,6 +35,9 @@ type health struct {
 	Version string `json:"version"`
 	Models  []row  `json:"models"`
 	Feed    row    `json:"feed"`
+
+	Rebuilds []projections.Generation `json:"rebuilds"`
+	Drift    *stockledger.Drift       `json:"drift"`
 }
 
 // Run shows the status.
@@ -73,6 +78,27 @@ func (c *status) show(s streams, h health) {
 	}
 	fmt.Fprintf(s.out, "head      %d\n\n", h.Head)
 	printTable(s.out, shapes["models"], h.parts())
+	for _, g := range h.Rebuilds {
+		fmt.Fprintf(s.out, "\n%s\n", toldRebuild(g))
+	}
+	if h.Drift != nil && h.Drift.Trouble != "" {
+		fmt.Fprintf(s.out, "\nthe rows cannot be compared with the log at the moment: %s\n", h.Drift.Trouble)
+	}
+}
+
+// toldRebuild says how far a generation is.
+func toldRebuild(g projections.Generation) string {
+	text := fmt.Sprintf("generation %d of %s", g.Number, g.Model)
+	switch pace := paceOf([]projections.Generation{g}); {
+	case g.Stopped != "":
+		return fmt.Sprintf("%s has stopped: %s", text, g.Stopped)
+	case g.State == projections.Ready:
+		return text + " is ready; stockledger diff shows what differs, stockledger switch serves it"
+	case pace != "":
+		return fmt.Sprintf("%s is being built: %d of %d events, %s", text, g.Position, g.Position+g.Behind, pace)
+	default:
+		return fmt.Sprintf("%s is being built: %d of %d events", text, g.Position, g.Position+g.Behind)
+	}
 }
 
 // parts are what follows the log.
@@ -83,13 +109,28 @@ func (h health) parts() []row {
 	return append(slices.Clip(h.Models), h.Feed)
 }
 
-// verdict is an error when one of them goes no further.
+// verdict is an error when one of them goes no further, or is wrong.
 func (h health) verdict() error {
 	var stopped []error
 	for _, part := range h.parts() {
 		if why := stoppedBy(part); why != "" {
 			stopped = append(stopped, fmt.Errorf("%s has stopped: %s", part.text("name"), why))
+		} else if why := part.text("stuck"); why != "" {
+			stopped = append(stopped, fmt.Errorf("%s is stuck: %s", part.text("name"), why))
 		}
 	}
+	if h.Drift != nil && h.Drift.Wrong > 0 {
+		stopped = append(stopped, h.drifted())
+	}
 	return mistakes("the ledger", stopped)
+}
+
+// drifted says which row is wrong, and what to do.
+func (h health) drifted() error {
+	first := ""
+	if h.Drift.First != nil {
+		first = ", the first of them: " + h.Drift.First.Message
+	}
+	return fmt.Errorf("%d rows of the read models are not what the log says%s; stockledger verify looks at all of them, stockledger rebuild builds them anew",
+		h.Drift.Wrong, first)
 }

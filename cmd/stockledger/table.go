@@ -2,14 +2,18 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/stockledger/stockledger/projections"
 )
 
 // A row is a row of an answer. Values stay as the ledger wrote them, so that
@@ -106,8 +110,20 @@ var shapes = map[string][]column{
 	"refusals by day": {
 		col("DAY", "day"), col("COMMAND", "command"), col("CODE", "code"), num("REFUSED", "count"), num("WITH DETAILS", "detailed"),
 	},
+	"checks": {
+		col("CHECK", "check"), num("CHECKED", "checked"), num("WRONG", "wrong"), col("WHAT MUST BE SO", "about"),
+	},
+	"differences": {
+		col("TABLE", "table"), num("EQUAL", "equal"), num("DIFFERENT", "different"), num("MISSING", "missing"), num("EXTRA", "extra"),
+	},
+	"generations": {
+		col("MODEL", "model"), num("GENERATION", "generation"), num("VERSION", "version"), col("STATE", "state"),
+		num("POSITION", "position"), num("BEHIND", "behind"), {header: "PACE", value: pace},
+		{header: "SIZE", value: func(r row) string { return size(r, "bytes") }, right: true}, when("MADE", "made_at"),
+		{header: "WHY NOT", value: func(r row) string { return cmp.Or(r.text("stopped"), r.text("waiting")) }},
+	},
 	"models": {
-		col("PART", "name"), num("VERSION", "version"), num("POSITION", "position"),
+		col("PART", "name"), num("GENERATION", "generation"), num("VERSION", "version"), num("POSITION", "position"),
 		num("BEHIND", "behind"),
 		{header: "STATE", value: modelState},
 	},
@@ -133,10 +149,36 @@ func isNumber(raw json.RawMessage) bool {
 	return len(raw) > 0 && (raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9')
 }
 
+// pace is how fast a generation is built, and when it has caught up.
+func pace(r row) string {
+	var g projections.Generation
+	_ = json.Unmarshal(r["events_per_second"], &g.Rate)
+	_ = json.Unmarshal(r["remaining_seconds"], &g.Remaining)
+	return paceOf([]projections.Generation{g})
+}
+
+// size is a number of bytes for people.
+func size(r row, name string) string {
+	bytes, err := strconv.ParseFloat(r.text(name), 64)
+	if err != nil {
+		return r.text(name)
+	}
+	for _, unit := range []string{"B", "KiB", "MiB"} {
+		if bytes < 1024 {
+			return strconv.FormatFloat(bytes, 'f', 0, 64) + " " + unit
+		}
+		bytes /= 1024
+	}
+	return strconv.FormatFloat(bytes, 'f', 1, 64) + " GiB"
+}
+
 // modelState says whether a model runs, and why not.
 func modelState(r row) string {
 	if why := stoppedBy(r); why != "" {
 		return "STOPPED: " + why
+	}
+	if why := r.text("stuck"); why != "" {
+		return "STUCK: " + why
 	}
 	if r.text("behind") != "0" {
 		return "catching up"

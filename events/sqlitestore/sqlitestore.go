@@ -8,6 +8,7 @@
 package sqlitestore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,21 @@ type Store struct {
 //
 // A log that was not closed, because its process or machine died, opens with
 // all that was acknowledged.
-func Open(path string) (*Store, error) {
+func Open(path string) (*Store, error) { return open(path, "") }
+
+// Create makes an empty log of that identity, a UUID, in the file at path, in
+// which there must be nothing yet. It is for a log that is brought here from
+// elsewhere and stays the log that it is.
+func Create(path, logID string) (*Store, error) {
+	if id, err := uuid.Parse(logID); err != nil || id.String() != logID {
+		return nil, fmt.Errorf("create log %s: its identity %q is no UUID", path, logID)
+	}
+	return open(path, logID)
+}
+
+// open opens the log in the file at path, or makes one: of any identity if logID
+// is "".
+func open(path, logID string) (*Store, error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // so that the lock is the file's, whatever it is called
 	}
@@ -93,13 +108,13 @@ func Open(path string) (*Store, error) {
 		path: path, lock: held, heads: newHeads(), places: newPlaces(),
 		pool: make(chan *reader, readers), done: make(chan struct{}), walLimit: walLimit,
 	}
-	if err := s.open(context.Background()); err != nil {
+	if err := s.open(context.Background(), logID); err != nil {
 		return nil, errors.Join(fmt.Errorf("open log %s: %w", path, err), s.release())
 	}
 	return s, nil
 }
 
-func (s *Store) open(ctx context.Context) error {
+func (s *Store) open(ctx context.Context, logID string) error {
 	if err := private(s.path); err != nil {
 		return err
 	}
@@ -112,7 +127,7 @@ func (s *Store) open(ctx context.Context) error {
 	if mode, err := c.row(ctx, "PRAGMA journal_mode"); err != nil || mode[0] != "wal" {
 		return errors.Join(err, fmt.Errorf("its file system has no write-ahead logs for SQLite: journal mode is %v", mode))
 	}
-	if err := s.identify(ctx, c); err != nil {
+	if err := s.identify(ctx, c, logID); err != nil {
 		return err
 	}
 	// Moving the write-ahead log to the file and syncing it makes durable what
@@ -142,14 +157,18 @@ func private(path string) error {
 	return f.Close()
 }
 
-// identify reads what log this is, after making it one if the file is empty.
-func (s *Store) identify(ctx context.Context, c *conn) error {
+// identify reads what log this is, after making it one if the file is empty. A log
+// that is to have the identity logID must be made.
+func (s *Store) identify(ctx context.Context, c *conn, logID string) error {
 	tables, err := c.row(ctx, "SELECT count(*), sum(name = 'meta') FROM sqlite_schema")
 	if err != nil {
 		return err
 	}
 	if tables[0] == int64(0) {
-		return s.create(ctx, c)
+		return s.create(ctx, c, cmp.Or(logID, uuid.NewString()))
+	}
+	if logID != "" {
+		return errors.New("there is something in the file already")
 	}
 	if tables[1] == int64(0) {
 		return errors.New("this SQLite file is not a log of Stockledger")
@@ -169,8 +188,8 @@ func (s *Store) identify(ctx context.Context, c *conn) error {
 	return nil
 }
 
-func (s *Store) create(ctx context.Context, c *conn) error {
-	s.logID = uuid.NewString()
+func (s *Store) create(ctx context.Context, c *conn, logID string) error {
+	s.logID = logID
 	return c.exec(ctx, fmt.Sprintf("BEGIN IMMEDIATE; %s INSERT INTO meta VALUES ('format', %d), ('log', '%s'), ('indexed', 0); COMMIT",
 		schema, format, s.logID))
 }

@@ -15,6 +15,13 @@ type Shape struct {
 	Answer    any
 }
 
+// An Operation is what an operation is asked with and answered: values of the
+// types.
+type Operation struct {
+	About         string // one line
+	Asked, Answer any
+}
+
 // bodies are the types of what commands are made of, by their names.
 func bodies() map[string]any {
 	all := make(map[string]any)

@@ -95,6 +95,11 @@ func (c *Client) Query(ctx context.Context, name string, body []byte) (json.RawM
 	return c.exchange(ctx, queryPath+url.PathEscape(name), nil, body)
 }
 
+// Operate carries out an operation. Body may be nil.
+func (c *Client) Operate(ctx context.Context, name string, body []byte) (json.RawMessage, error) {
+	return c.exchange(ctx, operationPath+url.PathEscape(name), nil, body)
+}
+
 // exchange posts a request and returns the body of the answer, or the refusal.
 func (c *Client) exchange(ctx context.Context, path string, headers http.Header, body []byte) ([]byte, error) {
 	ctx, cancel := c.within(ctx)

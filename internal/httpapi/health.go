@@ -19,9 +19,9 @@ type Health struct {
 	Conditions []Condition `json:"conditions,omitempty"`
 }
 
-// operationRoutes are for those who look after the ledger. Probes carry no
-// token, so whether it works is open to everybody.
-func (s *Server) operationRoutes() []Route {
+// healthRoutes tell how the ledger is. Probes carry no token, so whether it works
+// is open to everybody.
+func (s *Server) healthRoutes() []Route {
 	all := []Route{
 		{
 			Method: http.MethodGet, Path: "/healthz", Name: "healthz", Answer: Health{},

@@ -2,6 +2,7 @@
 //
 //	POST     /ledger/v1/commands/<command>   answered once the command is durable
 //	GET|POST /ledger/v1/queries/<query>
+//	POST     /ledger/v1/operations/<operation>
 //	GET      /ledger/v1/events               every event of the log, as server-sent events
 //	GET      /healthz /readyz /metrics /openapi.json
 //

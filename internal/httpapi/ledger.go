@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	commandPath = "/ledger/v1/commands/"
-	queryPath   = "/ledger/v1/queries/"
-	eventsPath  = "/ledger/v1/events"
+	commandPath   = "/ledger/v1/commands/"
+	queryPath     = "/ledger/v1/queries/"
+	eventsPath    = "/ledger/v1/events"
+	operationPath = "/ledger/v1/operations/"
 )
 
 // ledgerRoutes are those of commands, queries and events. Every name has one of
@@ -38,6 +39,7 @@ func (s *Server) ledgerRoutes() []Route {
 	return append(all, s.unknownRoute(http.MethodPost, commandPath, "command", Command),
 		s.unknownRoute(http.MethodPost, queryPath, "query", Query),
 		s.unknownRoute(http.MethodGet, queryPath, "query", Query),
+		s.unknownRoute(http.MethodPost, operationPath, "operation", Operate),
 		s.eventsRoute())
 }
 
@@ -56,6 +58,21 @@ func (s *Server) queryRoutes(name string) []Route {
 	get.Method, get.Name, get.Body = http.MethodGet, post.Name+"-by-url", nil
 	get.Params = []Param{{Name: "body", About: "The query as JSON. Without it each member is a parameter: key=text, or key:=JSON."}}
 	return []Route{post, get}
+}
+
+// operationRoutes are for those who look after the ledger.
+func (s *Server) operationRoutes() []Route {
+	var all []Route
+	for _, name := range slices.Sorted(maps.Keys(s.config.Operations)) {
+		of := s.config.Operations[name]
+		all = append(all, Route{
+			Method: http.MethodPost, Path: operationPath + name, Name: "operation-" + name, Scope: Operate,
+			About: of.About, Body: of.Asked, Answer: of.Answer,
+			Errors:  []int{400, 404, 409, 413, 503},
+			Handler: s.handle(func(r *http.Request) (any, error) { return s.operate(r, name) }),
+		})
+	}
+	return all
 }
 
 // unknownRoute is for names that are not there.
@@ -91,6 +108,14 @@ func (s *Server) command(r *http.Request, name string) (any, error) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return s.config.Ledger.DoJSON(r.Context(), env, name, body)
+}
+
+func (s *Server) operate(r *http.Request, name string) (any, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return s.config.Operator.Operate(r.Context(), name, body)
 }
 
 func (s *Server) query(r *http.Request, name string) (any, error) {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -9,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3gen"
@@ -207,6 +209,8 @@ func asWritten(_ string, t reflect.Type, _ reflect.StructTag, schema *openapi3.S
 		*schema = openapi3.Schema{AnyOf: openapi3.SchemaRefs{
 			{Value: openapi3.NewStringSchema()}, {Value: openapi3.NewArraySchema().WithItems(openapi3.NewStringSchema())},
 		}}
+	case t != reflect.TypeFor[time.Time]() && t.Implements(reflect.TypeFor[encoding.TextMarshaler]()):
+		*schema = *openapi3.NewStringSchema()
 	case strings.HasPrefix(t.Name(), "Field[") && strings.HasSuffix(t.PkgPath(), "/domain"): // a value, null, or left out
 		value, _ := t.FieldByName("Value")
 		of, err := schemaOfType(value.Type.Elem())

@@ -52,6 +52,10 @@ type Config struct {
 	Queries map[string]string
 	// Shapes describes them for the OpenAPI document; those without one are of any JSON.
 	Shapes map[string]Shape
+	// Operator carries out the operations that Operations describe, by name; nil is
+	// when there are none.
+	Operator   transport.Operator
+	Operations map[string]Operation
 	// Routes are served besides those of this package.
 	Routes []Route
 	// Tokens is who may ask for what. Without any, everybody on this machine may
@@ -66,7 +70,8 @@ type Config struct {
 	Observe func(route string, status int, took time.Duration)
 	// Version of the program; "" is 0.0.0.
 	Version string
-	// InFlight bounds the commands, and the queries, under way; 0 is 1024. Who
+	// InFlight bounds the commands, the queries and the operations under way, each
+	// by itself; 0 is 1024. Who
 	// comes on top is told that the ledger is busy.
 	InFlight int
 	// Followers bounds those who follow the events; 0 is 256.
@@ -90,8 +95,8 @@ type Server struct {
 	listener net.Listener
 	url      string
 
-	commands, queries, followers *transport.Gate
-	arriving                     *arriving
+	commands, queries, operations, followers *transport.Gate
+	arriving                                 *arriving
 
 	streams context.Context //nolint:containedctx // ends what would never end by itself, when the server closes
 	cancel  context.CancelFunc
@@ -133,13 +138,14 @@ func Serve(ctx context.Context, config Config) (*Server, error) {
 	}
 	s := &Server{
 		config: config, tokens: config.Tokens, mux: http.NewServeMux(), done: make(chan struct{}),
-		commands:  transport.NewGate(config.InFlight, transport.InFlightBytes),
-		queries:   transport.NewGate(config.InFlight, transport.InFlightBytes),
-		followers: transport.NewGate(config.Followers, transport.InFlightBytes),
-		arriving:  newArriving(arrivingBytes),
+		commands:   transport.NewGate(config.InFlight, transport.InFlightBytes),
+		queries:    transport.NewGate(config.InFlight, transport.InFlightBytes),
+		operations: transport.NewGate(config.InFlight, transport.InFlightBytes),
+		followers:  transport.NewGate(config.Followers, transport.InFlightBytes),
+		arriving:   newArriving(arrivingBytes),
 	}
 	s.routes = append(s.ledgerRoutes(), config.Routes...)
-	s.routes = append(s.routes, s.operationRoutes()...)
+	s.routes = append(append(s.routes, s.operationRoutes()...), s.healthRoutes()...)
 	s.document = sync.OnceValues(func() ([]byte, error) { return document(config.Version, s.routes) })
 	for _, r := range s.routes {
 		s.mux.Handle(r.Method+" "+r.Path, s.guarded(r))
@@ -336,7 +342,7 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 // guarded is the handler of a route: who may not ask, or comes on top of what
 // the ledger takes at once, does not get to it.
 func (s *Server) guarded(route Route) http.Handler {
-	gate := map[Scope]*transport.Gate{Command: s.commands, Query: s.queries}[route.Scope]
+	gate := map[Scope]*transport.Gate{Command: s.commands, Query: s.queries, Operate: s.operations}[route.Scope]
 	if route.stream {
 		gate = s.followers
 	}

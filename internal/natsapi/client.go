@@ -151,6 +151,15 @@ func (c *Client) Query(ctx context.Context, name string, body []byte) (json.RawM
 	return answered(m, name)
 }
 
+// Operate carries out an operation. Body may be nil.
+func (c *Client) Operate(ctx context.Context, name string, body []byte) (json.RawMessage, error) {
+	m, err := c.exchange(ctx, &nats.Msg{Subject: c.names.operations() + name, Data: body})
+	if err != nil {
+		return nil, err
+	}
+	return answered(m, name)
+}
+
 // Receipt says that a submission is stored, and where.
 type Receipt struct {
 	Key       string `json:"key"` // what Result is asked with

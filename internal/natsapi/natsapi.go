@@ -2,6 +2,7 @@
 //
 //	inventory.cmd.<command>      request/reply; answered once the command is durable
 //	inventory.query.<query>      request/reply
+//	inventory.op.<operation>     request/reply
 //	inventory.submit.<command>   durable submission through JetStream
 //	inventory.result.<key>       the outcome of a submission
 //	inventory.dead.<command>     submissions that could not be carried out, as they came
@@ -65,6 +66,7 @@ func CheckPrefix(prefix string) error {
 // The subjects, each but result with its dot and without what follows it.
 func (n names) commands() string         { return string(n) + ".cmd." }
 func (n names) queries() string          { return string(n) + ".query." }
+func (n names) operations() string       { return string(n) + ".op." }
 func (n names) submit() string           { return string(n) + ".submit." }
 func (n names) dead() string             { return string(n) + ".dead." }
 func (n names) events() string           { return string(n) + ".events." }

@@ -31,12 +31,16 @@ type Config struct {
 	// Queries are the names of the queries that Ledger answers, each with a line
 	// on what it is about; projections.QueryNames has them.
 	Queries map[string]string
+	// Operator carries out the operations of those names, each with a line on what
+	// it does; nil is when there are none.
+	Operator   transport.Operator
+	Operations map[string]string
 	// Prefix begins every subject; "" is DefaultPrefix.
 	Prefix string
 	// Version of the program, as in SemVer; "" is 0.0.0.
 	Version string
-	// InFlight bounds the commands, and the queries, under way; 0 is 1024. Who
-	// comes on top is told that the ledger is busy.
+	// InFlight bounds the commands, the queries and the operations under way, each
+	// by itself; 0 is 1024. Who comes on top is told that the ledger is busy.
 	InFlight int
 	// Now times requests for the statistics; nil is time.Now.
 	Now func() time.Time
@@ -52,7 +56,7 @@ type Service struct {
 	unknown []*nats.Subscription
 	tallies map[string]*tally // by subject
 
-	commands, queries *transport.Gate
+	commands, queries, operations *transport.Gate
 
 	work   context.Context //nolint:containedctx // the life of the service, which requests share
 	cancel context.CancelFunc
@@ -68,10 +72,11 @@ func Serve(ctx context.Context, config Config) (_ *Service, err error) {
 		config.Now = time.Now //nolint:forbidigo // the default of what the caller may set
 	}
 	s := &Service{
-		config:   config,
-		tallies:  make(map[string]*tally),
-		commands: transport.NewGate(config.InFlight, transport.InFlightBytes),
-		queries:  transport.NewGate(config.InFlight, transport.InFlightBytes),
+		config:     config,
+		tallies:    make(map[string]*tally),
+		commands:   transport.NewGate(config.InFlight, transport.InFlightBytes),
+		queries:    transport.NewGate(config.InFlight, transport.InFlightBytes),
+		operations: transport.NewGate(config.InFlight, transport.InFlightBytes),
 	}
 	s.work, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if s.names, err = prefixed(config.Prefix); err != nil {
@@ -84,6 +89,9 @@ func Serve(ctx context.Context, config Config) (_ *Service, err error) {
 	}
 	for name := range config.Queries {
 		s.tallies[s.names.queries()+name] = new(tally)
+	}
+	for name := range config.Operations {
+		s.tallies[s.names.operations()+name] = new(tally)
 	}
 	if s.micro, err = micro.AddService(config.Conn, micro.Config{
 		Name: "stockledger", Version: config.Version,
@@ -116,8 +124,10 @@ func (s *Service) listen(about map[string]string) error {
 	return cmp.Or(
 		s.listenAll(s.names.commands(), about, s.commands, s.command),
 		s.listenAll(s.names.queries(), s.config.Queries, s.queries, s.query),
+		s.listenAll(s.names.operations(), s.config.Operations, s.operations, s.operate),
 		s.listenUnknown(s.names.commands(), about, "command"),
 		s.listenUnknown(s.names.queries(), s.config.Queries, "query"),
+		s.listenUnknown(s.names.operations(), s.config.Operations, "operation"),
 	)
 }
 
@@ -211,6 +221,19 @@ func (s *Service) query(ctx context.Context, name string, headers nats.Header, b
 	if err != nil {
 		return nil, err
 	}
+	return s.whole(name, result)
+}
+
+func (s *Service) operate(ctx context.Context, name string, _ nats.Header, body []byte) ([]byte, error) {
+	result, err := s.config.Operator.Operate(ctx, name, body)
+	if err != nil {
+		return nil, err
+	}
+	return s.whole(name, result)
+}
+
+// whole is an answer as JSON, if NATS carries all of it.
+func (s *Service) whole(name string, result any) ([]byte, error) {
 	answer, err := json.Marshal(result)
 	if err != nil {
 		return nil, fmt.Errorf("encode the answer to %s: %w", name, err)
@@ -259,7 +282,7 @@ func (s *Service) close(ctx context.Context) error {
 	errs = append(errs, s.micro.Stop())
 	// Afterwards everything the server has sent us is here.
 	errs = append(errs, flush(ctx, s.config.Conn))
-	for _, g := range []*transport.Gate{s.commands, s.queries} {
+	for _, g := range []*transport.Gate{s.commands, s.queries, s.operations} {
 		if g.Close(ctx) != nil {
 			errs = append(errs, fmt.Errorf("close: requests were still under way after %s", grace))
 		}

@@ -33,6 +33,7 @@ type Metrics struct {
 	commandTook  *prometheus.HistogramVec
 	queries      *prometheus.CounterVec
 	queryTook    *prometheus.HistogramVec
+	operations   *prometheus.CounterVec
 	commitTook   prometheus.Histogram
 	commitSize   prometheus.Histogram
 	commitEvents prometheus.Histogram
@@ -53,6 +54,7 @@ func NewMetrics(version string) *Metrics {
 	m.commandTook = histogram("stockledger_command_seconds", "From a command to its outcome.", seconds, "command")
 	m.queries = counter("stockledger_queries_total", "Queries by name and by the code of their outcome.", "query", "code")
 	m.queryTook = histogram("stockledger_query_seconds", "From a query to its answer.", seconds, "query")
+	m.operations = counter("stockledger_operations_total", "Operations by name and by the code of their outcome.", "operation", "code")
 	m.requests = counter("stockledger_http_requests_total", "Requests over HTTP by route and status.", "route", "status")
 	m.requestTook = histogram("stockledger_http_request_seconds", "From a request over HTTP to its answer.", seconds, "route")
 	plain := func(name, help string, buckets []float64) prometheus.Histogram {
@@ -63,7 +65,7 @@ func NewMetrics(version string) *Metrics {
 	m.commitEvents = plain("stockledger_commit_events", "Events made durable together.", sizes)
 	built := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "stockledger_build_info", Help: "Is 1."}, []string{"version"})
 	built.WithLabelValues(version).Set(1)
-	m.registry.MustRegister(m.commands, m.commandTook, m.queries, m.queryTook, m.requests, m.requestTook,
+	m.registry.MustRegister(m.commands, m.commandTook, m.queries, m.queryTook, m.operations, m.requests, m.requestTook,
 		m.commitTook, m.commitSize, m.commitEvents, built,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -111,6 +113,8 @@ type State struct {
 	Cached    int    // aggregates in memory
 	Followers int    // over HTTP
 	Dir       string // of the data
+	Rebuilds  []Rebuild
+	Walk      *Walk // nil: nobody compares rows with the log
 }
 
 // A Part follows the log: a read model, or the feed.
@@ -119,6 +123,27 @@ type Part struct {
 	Position uint64
 	Behind   uint64 // events it has to go
 	Stopped  bool
+	Stuck    bool // it has to go on, and has not moved for some time
+	// Generation of a read model that is served; 0 for what has none.
+	Generation int
+}
+
+// A Rebuild is a generation of a read model that is being built.
+type Rebuild struct {
+	Model       string
+	Done, Total uint64  // events
+	Rate        float64 // events per second
+	Remaining   float64 // seconds
+}
+
+// A Walk compares the rows of the read models with the log, over and over.
+type Walk struct {
+	Wrong     uint64 // rows now, as far as it knows
+	Rounds    uint64 // that are complete
+	LastRound time.Duration
+	Position  uint64 // of the log that it has come to in this round
+	Rows      uint64 // it has compared so far
+	Blind     bool   // it cannot look
 }
 
 // Watch has every scrape ask how the ledger is.
@@ -145,6 +170,18 @@ var (
 	cachedGauge    = gauge("cached_streams", "Aggregates in memory.")
 	followersGauge = gauge("http_followers", "Clients that follow the events over HTTP.")
 	dataGauge      = gauge("data_bytes", "Bytes in the files of the data directory.")
+	stuckGauge     = gauge("part_stuck", "Is 1 while a part is behind the log and does not move.", "part")
+	generatedGauge = gauge("model_generation", "The generation of a read model that is served.", "part")
+	doneGauge      = gauge("rebuild_done_events", "Events that a generation being built has folded.", "model")
+	totalGauge     = gauge("rebuild_total_events", "Events that it has to fold altogether.", "model")
+	rateGauge      = gauge("rebuild_events_per_second", "How fast it folds them.", "model")
+	remainingGauge = gauge("rebuild_remaining_seconds", "When it has caught up, estimated.", "model")
+	wrongGauge     = gauge("drift_wrong_rows", "Rows of the read models that are not what the log says.")
+	roundsGauge    = gauge("walk_rounds_total", "How often the walk has been over all rows.")
+	roundGauge     = gauge("walk_last_round_seconds", "How long it took the last time.")
+	walkedGauge    = gauge("walk_position", "How far it is in the log this time.")
+	comparedGauge  = gauge("walk_rows_total", "Rows it has compared.")
+	blindGauge     = gauge("walk_blind", "Is 1 while the walk cannot look.")
 	freeGauge      = gauge("disk_free_bytes", "Bytes free for the ledger on the disk of the data directory.")
 	diskGauge      = gauge("disk_bytes", "Bytes of the disk of the data directory.")
 )
@@ -153,6 +190,8 @@ var (
 func (w *watcher) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		headGauge, positionGauge, behindGauge, stoppedGauge, failedGauge, cachedGauge, followersGauge, dataGauge, freeGauge, diskGauge,
+		stuckGauge, generatedGauge, doneGauge, totalGauge, rateGauge, remainingGauge,
+		wrongGauge, roundsGauge, roundGauge, walkedGauge, comparedGauge, blindGauge,
 	} {
 		to <- d
 	}
@@ -176,6 +215,27 @@ func (w *watcher) Collect(to chan<- prometheus.Metric) {
 		set(positionGauge, float64(p.Position), p.Name)
 		set(behindGauge, float64(p.Behind), p.Name)
 		set(stoppedGauge, truth[p.Stopped], p.Name)
+		set(stuckGauge, truth[p.Stuck], p.Name)
+		if p.Generation > 0 {
+			set(generatedGauge, float64(p.Generation), p.Name)
+		}
+	}
+	for _, r := range state.Rebuilds {
+		set(doneGauge, float64(r.Done), r.Model)
+		set(totalGauge, float64(r.Total), r.Model)
+		set(rateGauge, r.Rate, r.Model)
+		set(remainingGauge, r.Remaining, r.Model)
+	}
+	if at := state.Walk; at != nil {
+		count := func(d *prometheus.Desc, value uint64) {
+			to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value))
+		}
+		set(wrongGauge, float64(at.Wrong))
+		set(roundGauge, at.LastRound.Seconds())
+		set(walkedGauge, float64(at.Position))
+		set(blindGauge, truth[at.Blind])
+		count(roundsGauge, at.Rounds)
+		count(comparedGauge, at.Rows)
 	}
 	set(failedGauge, truth[state.Failed])
 	set(cachedGauge, float64(state.Cached))

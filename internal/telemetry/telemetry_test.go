@@ -21,6 +21,7 @@ import (
 	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/events/memstore"
+	"github.com/stockledger/stockledger/internal/fault"
 	"github.com/stockledger/stockledger/internal/httpapi"
 	"github.com/stockledger/stockledger/internal/natsapi"
 	"github.com/stockledger/stockledger/internal/telemetry"
@@ -115,6 +116,59 @@ func TestAStateThatCannotBeReadLeavesTheOtherFigures(t *testing.T) {
 	m.Watch(func(context.Context) (telemetry.State, error) { return telemetry.State{}, errors.New("away") }, quiet)
 	require.Contains(t, figures(t, m), "go_goroutines ")
 	require.NotContains(t, figures(t, m), "stockledger_log_position")
+}
+
+func TestHowReadModelsAreIsMeasured(t *testing.T) {
+	m := telemetry.NewMetrics("")
+	state := telemetry.State{
+		Parts:    []telemetry.Part{{Name: "inventory", Generation: 3, Stuck: true}, {Name: "feed"}},
+		Rebuilds: []telemetry.Rebuild{{Model: "inventory", Done: 10, Total: 40, Rate: 2.5, Remaining: 12}},
+		Walk:     &telemetry.Walk{Wrong: 2, Rounds: 5, LastRound: 1500 * time.Millisecond, Position: 7, Rows: 99, Blind: true},
+	}
+	m.Watch(func(context.Context) (telemetry.State, error) { return state, nil }, quiet)
+	got := figures(t, m)
+	for _, line := range []string{
+		`stockledger_model_generation{part="inventory"} 3`, `stockledger_part_stuck{part="inventory"} 1`, `stockledger_part_stuck{part="feed"} 0`,
+		`stockledger_rebuild_done_events{model="inventory"} 10`, `stockledger_rebuild_total_events{model="inventory"} 40`,
+		`stockledger_rebuild_events_per_second{model="inventory"} 2.5`, `stockledger_rebuild_remaining_seconds{model="inventory"} 12`,
+		`stockledger_drift_wrong_rows 2`, `stockledger_walk_rounds_total 5`, `stockledger_walk_last_round_seconds 1.5`,
+		`stockledger_walk_position 7`, `stockledger_walk_rows_total 99`, `stockledger_walk_blind 1`,
+	} {
+		require.Contains(t, got, "\n"+line+"\n")
+	}
+	require.NotContains(t, got, `stockledger_model_generation{part="feed"}`)
+
+	state.Rebuilds, state.Walk = nil, nil
+	got = figures(t, m)
+	require.NotContains(t, got, "stockledger_rebuild_")
+	require.NotContains(t, got, "stockledger_drift_", "nobody looks, so nobody knows")
+}
+
+type asked func(name string) (any, error)
+
+func (a asked) Operate(_ context.Context, name string, _ []byte) (any, error) { return a(name) }
+
+func TestOperationsAreCounted(t *testing.T) {
+	m := telemetry.NewMetrics("")
+	o := m.Operator(asked(func(name string) (any, error) {
+		switch name {
+		case "polish":
+			return "shiny", nil
+		case "dust":
+			panic("a bug")
+		}
+		return nil, fault.New(fault.NotFound, "unknown_operation", "none")
+	}), map[string]string{"polish": "", "dust": ""})
+	answer, err := o.Operate(within(t), "polish", nil)
+	require.NoError(t, err)
+	require.Equal(t, "shiny", answer)
+	_, err = o.Operate(within(t), "explode", nil)
+	require.Error(t, err)
+	require.Panics(t, func() { _, _ = o.Operate(within(t), "dust", nil) })
+	got := figures(t, m)
+	require.Contains(t, got, `stockledger_operations_total{code="ok",operation="polish"} 1`)
+	require.Contains(t, got, `stockledger_operations_total{code="internal",operation="dust"} 1`)
+	require.Contains(t, got, `stockledger_operations_total{code="unknown_operation",operation="unknown"} 1`)
 }
 
 // receiver is a collector of spans.

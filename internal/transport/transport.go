@@ -19,6 +19,13 @@ type Ledger interface {
 	Query(ctx context.Context, name string, body []byte) (any, error)
 }
 
+// Operator is what operations are carried to; *operations.Operations is one.
+type Operator interface {
+	// Operate carries out the operation of that name with a JSON body, "" being no
+	// parameters.
+	Operate(ctx context.Context, name string, body []byte) (any, error)
+}
+
 const (
 	// InFlight is how many commands, and how many queries, are under way at once
 	// unless told otherwise: several times what one group commit takes.

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/stockledger/stockledger/internal/audit"
+	"github.com/stockledger/stockledger/internal/operations"
+)
+
+type verify struct {
+	Rows int  `default:"20" help:"How many findings to show at most; all of them are counted."`
+	JSON bool `help:"Answer in JSON."`
+	onLedger
+}
+
+// Help implements kong.HelpProvider.
+func (verify) Help() string {
+	return `Reads the whole log and checks it: positions, commits, hash chains, and the quantities that every event says. Then it compares every row that
+is served with what the log says, by books of its own, and checks that the numbers go together. Commands and queries go on meanwhile.
+
+Exit status: 0 everything is right; 1 something is wrong; 2 refused; 3 no answer.
+
+Examples:
+
+    stockledger verify
+    stockledger verify --json
+    stockledger verify --data /var/lib/stockledger`
+}
+
+// Run verifies a ledger.
+func (c *verify) Run(ctx context.Context, s streams) (err error) {
+	op, err := c.operator(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, op.Close()) }()
+	document, err := runJob[json.RawMessage](ctx, op, s, "verify-ledger", operations.Verification{Rows: c.Rows})
+	if err != nil {
+		return err
+	}
+	var report audit.Report
+	if err := json.Unmarshal(document, &report); err != nil {
+		return fmt.Errorf("result of verify-ledger: %w", err)
+	}
+	if c.JSON {
+		err = printJSON(s.out, document)
+	} else {
+		err = showReport(s.out, document, report)
+	}
+	if err == nil && !report.OK() {
+		return errReported{exitFailed}
+	}
+	return err
+}
+
+// showReport prints what was checked, then what is wrong, then how it ended.
+func showReport(w io.Writer, document json.RawMessage, report audit.Report) error {
+	var parts struct {
+		Checks []row `json:"checks"`
+	}
+	if err := json.Unmarshal(document, &parts); err != nil {
+		return err
+	}
+	printTable(w, shapes["checks"], parts.Checks)
+	fmt.Fprintln(w)
+	for _, f := range report.Findings {
+		fmt.Fprintf(w, "wrong: %s\n", cell(f.Message))
+	}
+	wrong := report.Wrong()
+	if more := int(wrong) - len(report.Findings); more > 0 { //nolint:gosec // G115: no ledger has as many rows
+		fmt.Fprintf(w, "… and %d more; --rows shows them\n", more)
+	}
+	verdict := "everything is right"
+	if wrong > 0 {
+		verdict = strconv.FormatUint(wrong, 10) + " wrong"
+	}
+	fmt.Fprintf(w, "%s: %d events of %d streams up to position %d, and %d rows\n", verdict, report.Events, report.Streams, report.Position, report.Rows)
+	fmt.Fprintf(w, "head: %s\n", report.Head)
+	return nil
+}

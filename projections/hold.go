@@ -1,0 +1,156 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/stockledger/stockledger/internal/fault"
+)
+
+// together has models be at one position while do runs, and fold nothing
+// meanwhile; so do is quick. It fails, and does nothing, when one of them has
+// stopped, waits for its file, or gets nowhere. Answers go on being made.
+func (c *core) together(ctx context.Context, models []*model, do func(position uint64) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	select {
+	case c.holding <- struct{}{}:
+		defer func() { <-c.holding }()
+	case <-ctx.Done():
+		return fault.New(fault.Unavailable, "models_busy", "the read models are held at a position for something else; ask again")
+	}
+	for _, one := range models {
+		one.hold()
+		defer one.release()
+	}
+	var position uint64
+	for _, one := range models {
+		if err := one.rested(ctx); err != nil {
+			return err
+		}
+		position = max(position, one.position())
+	}
+	for _, one := range models {
+		one.allow(position)
+	}
+	c.hurry()
+	for _, one := range models {
+		if err := one.waitFor(ctx, c.done, position); err != nil {
+			return err
+		}
+	}
+	return do(position)
+}
+
+// A gate is up to where a model may fold.
+type gate struct {
+	held bool
+	upTo uint64 // while it is held
+	busy bool   // with events that were let through
+}
+
+// hold lets the model fold nothing more than what it is at.
+func (m *model) hold() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gate.held, m.gate.upTo = true, 0
+}
+
+// allow lets a model that is held fold up to a position.
+func (m *model) allow(position uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gate.upTo = position
+	m.wake()
+}
+
+// release lets it fold whatever comes.
+func (m *model) release() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gate.held = false
+	m.wake()
+}
+
+// rested returns when a model that is held has committed what it was at.
+func (m *model) rested(ctx context.Context) error {
+	for {
+		now, changed := m.watch()
+		m.mu.Lock()
+		busy := m.gate.busy
+		m.mu.Unlock()
+		if !busy {
+			return nil
+		}
+		if now.wait != nil {
+			return fault.New(fault.Unavailable, "model_waiting", "the read model %s cannot use its file and tries again: %v", m.name, now.wait).
+				With("model", m.name).With("position", now.at)
+		}
+		select {
+		case <-changed:
+		case <-m.quit:
+			return errLeft
+		case <-ctx.Done():
+			return fault.New(fault.Unavailable, "models_busy", "the read model %s takes too long over what it folds; ask again", m.name).
+				With("model", m.name).With("position", now.at)
+		}
+	}
+}
+
+// enter waits until the first of the events may be folded. It returns how many of
+// them may, for which leave is called; 0 when it is closing.
+func (m *model) enter(closing <-chan struct{}, batch []*event) int {
+	for {
+		n, changed := m.admit(batch)
+		if n > 0 {
+			return n
+		}
+		select {
+		case <-changed:
+		case <-closing:
+			return 0
+		}
+	}
+}
+
+func (m *model) admit(batch []*event) (n int, changed <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n = len(batch)
+	if m.gate.held {
+		if beyond := slices.IndexFunc(batch, func(e *event) bool { return e.Position > m.gate.upTo }); beyond >= 0 {
+			n = beyond
+		}
+	}
+	m.gate.busy = n > 0
+	return n, m.changing()
+}
+
+// leave says that what was let through is committed, or given up.
+func (m *model) leave() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gate.busy = false
+	m.wake()
+}
+
+// errLeft says that a generation is no longer folded, as another one is served.
+var errLeft = errors.New("the generation is no longer served")
+
+// waitServed returns once the generation of a model that is served is at a
+// position, whichever that is meanwhile.
+func (c *core) waitServed(ctx context.Context, which source, position uint64) error {
+	for {
+		one, err := c.serves(which)
+		if err != nil {
+			return err
+		}
+		if one.position() < position {
+			c.hurry()
+		}
+		if err := one.waitFor(ctx, c.done, position); !errors.Is(err, errLeft) {
+			return err
+		}
+	}
+}
