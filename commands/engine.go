@@ -98,10 +98,10 @@ type job struct {
 	streams  []string
 	pinned   map[string]*entry
 	found    map[lookup][]Ref
-	archived map[string]archived
-	prior    *remembered // the commit of the key, if it was carried out before
-	seen     uint64      // position of the index before it was asked
-	read     uint64      // position of the newest event read for it
+	archives map[string]*archive // by item
+	prior    *remembered         // the commit of the key, if it was carried out before
+	seen     uint64              // position of the index before it was asked
+	read     uint64              // position of the newest event read for it
 	epoch    int
 
 	tried  bool // its commit was handed to the store before, with unknown outcome
@@ -109,12 +109,6 @@ type job struct {
 	again  error // not nil: fetch and decide again, because of this
 	answer Answer
 	err    error
-}
-
-// archived is a released or used-up reservation as its stream had it at a version.
-type archived struct {
-	reservation domain.Reservation
-	version     uint64
 }
 
 // outcome is what was decided about a job: a commit, or an answer that must not

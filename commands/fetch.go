@@ -93,40 +93,71 @@ func (e *Engine) lookup(ctx context.Context, j *job, at lookup) ([]Ref, error) {
 // fetchArchive reads released and used-up reservations that their items have
 // forgotten.
 func (e *Engine) fetchArchive(ctx context.Context, j *job) error {
-	j.archived = make(map[string]archived, len(j.missing.archive))
 	wanted := make(map[string][]string) // reservations by item
 	for _, ref := range j.missing.archive {
 		wanted[ref.Item] = append(wanted[ref.Item], ref.ID)
-		j.archived[ref.ID] = archived{}
 	}
-	for id, reservations := range wanted {
-		var item domain.Item
-		last, err := replay(ctx, e.config.Store, events.ItemStream(id), Snapshot{}, func(_ events.Recorded, fact events.Fact, at domain.Stamp) {
-			item.Apply(fact, at)
-			var ended string
-			switch f := fact.(type) {
-			case events.ReservationReleased:
-				ended = f.ReservationID
-			case events.ReservationFulfilled:
-				ended = f.ReservationID
-			default:
-				return
-			}
-			if old, asked := j.archived[ended]; asked {
-				old.reservation, _ = item.Released(ended)
-				j.archived[ended] = old
-			}
-		})
-		if err != nil {
+	for item, reservations := range wanted {
+		a := j.archives[item]
+		if a == nil || !a.has(reservations) {
+			a = newArchive(reservations)
+		}
+		if err := a.read(ctx, e.config.Store, events.ItemStream(item)); err != nil {
 			return err
 		}
-		for _, reservation := range reservations {
-			old := j.archived[reservation]
-			old.version = last.Version
-			j.archived[reservation] = old
+		if j.archives == nil {
+			j.archives = make(map[string]*archive)
 		}
+		j.archives[item] = a
 	}
 	return nil
+}
+
+// archive is what reading an item's stream from its beginning found. A command
+// keeps it while it is decided again, so that only what came since has to be read:
+// otherwise a busy item would be further each time than its stream was read.
+type archive struct {
+	item  domain.Item
+	last  events.Recorded               // the newest event read
+	ended map[string]domain.Reservation // those asked for, as they were released or used up last
+}
+
+func newArchive(reservations []string) *archive {
+	a := &archive{ended: make(map[string]domain.Reservation, len(reservations))}
+	for _, id := range reservations {
+		a.ended[id] = domain.Reservation{}
+	}
+	return a
+}
+
+// has reports whether the reservations were all asked for.
+func (a *archive) has(reservations []string) bool {
+	return !slices.ContainsFunc(reservations, func(id string) bool {
+		_, asked := a.ended[id]
+		return !asked
+	})
+}
+
+// read reads on to the end of the stream.
+func (a *archive) read(ctx context.Context, store events.Store, stream string) error {
+	from := Snapshot{Version: a.last.Version, Hash: a.last.Hash}
+	last, err := replay(ctx, store, stream, from, func(_ events.Recorded, fact events.Fact, at domain.Stamp) {
+		a.item.Apply(fact, at)
+		var id string
+		switch f := fact.(type) {
+		case events.ReservationReleased:
+			id = f.ReservationID
+		case events.ReservationFulfilled:
+			id = f.ReservationID
+		default:
+			return
+		}
+		if _, asked := a.ended[id]; asked {
+			a.ended[id], _ = a.item.Released(id)
+		}
+	})
+	a.last = last
+	return err
 }
 
 // prefetch collects what a command's decision will read: aggregates, which are

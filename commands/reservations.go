@@ -322,11 +322,11 @@ func (d *decision) released(item string, it *domain.Item, id string) (domain.Res
 	if r, found := it.Released(id); found {
 		return r, nil
 	}
-	old, read := d.job.archived[id]
-	if !read || it.Version-old.version >= domain.MaxReleased {
+	a := d.job.archives[item]
+	if a == nil || !a.has([]string{id}) || it.Version-a.last.Version >= domain.MaxReleased {
 		return domain.Reservation{}, missing{archive: []Ref{{item, id}}}
 	}
-	return old.reservation, nil
+	return a.ended[id], nil
 }
 
 // Fulfilment takes what a reservation holds, or a part of it, out of stock.

@@ -78,7 +78,7 @@ type taken struct {
 	version uint64
 	hash    events.Hash
 	state   domain.State // nil: to be read from the log
-	rows    int
+	rows    int          // to encode, about
 }
 
 // snapshotter writes snapshots, one after the other, where nobody waits for them.
@@ -135,7 +135,7 @@ func (s *snapshotter) due(e *entry) bool {
 func take(e *entry) taken {
 	a := e.state.(stateful)
 	e.saved = e.version
-	return taken{stream: e.stream, version: e.version, state: a.State(), rows: a.Size()}
+	return taken{stream: e.stream, version: e.version, state: a.State(), rows: 1 + a.Size()}
 }
 
 // loaded takes a copy of an aggregate that is being loaded, once it took so many
@@ -322,7 +322,7 @@ func (d *decision) copies() (all []taken) {
 		}
 		if rows := touched.state.(stateful).Size(); rows > s.pace.copied {
 			touched.saved = touched.version
-			all = append(all, taken{stream: touched.stream, version: touched.version})
+			all = append(all, taken{stream: touched.stream, version: touched.version, rows: 1})
 			continue
 		}
 		all = append(all, take(touched))

@@ -273,6 +273,11 @@ func (q Quantity) Sign() int {
 // IsZero reports whether q is 0; encoding/json's omitzero asks it.
 func (q Quantity) IsZero() bool { return q == Quantity{} }
 
+// Whole is q as an integer, if it is one that an int64 holds.
+func (q Quantity) Whole() (units int64, ok bool) {
+	return q.units, q.large == nil && q.scale == 0
+}
+
 // String is q in plain notation without trailing zeros, such as -12.5.
 func (q Quantity) String() string {
 	if q.large != nil {

@@ -87,9 +87,9 @@ func (s *buckets) trim(most int) {
 
 func (s *buckets) forget() { clear(s.byLevel) }
 
-// flush writes what the made movements add: those that are backdated, and when
+// write writes what the made movements add: those that are backdated, and when
 // levels end.
-func (s *buckets) flush(w *writer, made []movement) error {
+func (s *buckets) write(w *writer, made []movement) error {
 	late := make(map[int64][]*movement)
 	for i := range made {
 		m := &made[i]
@@ -127,39 +127,51 @@ func (m *movement) writeEnding(w *writer) error {
 	return nil
 }
 
-// add counts movements of a level, which are in the table already.
+// add counts movements of a level, which are in the table already. It counts one
+// after the other and looks at none that came later, so that the buckets are the
+// same however many movements are written together.
 func (s *buckets) add(w *writer, level int64, added []*movement) error {
 	all, err := s.before(w, level, added[0].backdated-1)
 	if err != nil {
 		return err
 	}
-	if all == nil { // it had few, and begins with one bucket of everything
-		all = []bucket{{from: beginning, movements: added[len(added)-1].backdated, changed: true}}
-		err := all[0].each(w, level, ending, func(_ when, moved holding) { all[0].sum = all[0].sum.plus(moved) })
-		if err != nil {
-			return err
-		}
-	} else {
-		for _, m := range added {
-			at := when{m.effective.(int64), m.id}
-			n, exact := slices.BinarySearchFunc(all, at, func(b bucket, at when) int { return b.from.compare(at) })
-			if !exact {
-				n-- // the first one begins before everything
-			}
+	for _, m := range added {
+		switch {
+		case m.backdated <= bucketFull:
+			continue
+		case all == nil: // it had few until now
+			all = []bucket{{from: beginning, movements: m.backdated}}
+			all, err = halve(w, level, all, 0, m.id)
+		default:
+			n := m.bucket(all)
 			all[n].movements++
 			all[n].sum = all[n].sum.plus(m.deltas())
 			all[n].changed = true
+			if all[n].movements > bucketFull {
+				all, err = halve(w, level, all, n, m.id)
+			}
 		}
-	}
-	if s.byLevel[level], err = cutFull(w, level, all); err != nil {
-		return err
-	}
-	for n := range s.byLevel[level] {
-		if err := s.byLevel[level][n].write(w, level); err != nil {
+		if err != nil {
 			return err
 		}
 	}
+	for n := range all {
+		if err := all[n].write(w, level); err != nil {
+			return err
+		}
+	}
+	s.byLevel[level] = all
 	return nil
+}
+
+// bucket is the number of the one that the movement belongs to.
+func (m *movement) bucket(all []bucket) int {
+	at := when{m.effective.(int64), m.id}
+	n, exact := slices.BinarySearchFunc(all, at, func(b bucket, at when) int { return b.from.compare(at) })
+	if !exact {
+		n-- // the first one begins before everything
+	}
+	return n
 }
 
 // before are the buckets of a level that had so many backdated movements, nil when
@@ -181,50 +193,35 @@ func (s *buckets) before(w *writer, level, had int64) (all []bucket, err error) 
 	return all, err
 }
 
-// cutFull cuts the buckets that are more than full into halves.
-func cutFull(w *writer, level int64, all []bucket) ([]bucket, error) {
-	var cut []bucket
-	for n, one := range all {
-		if one.movements <= bucketFull {
-			cut = append(cut, one)
-			continue
-		}
-		end := ending
-		if n+1 < len(all) {
-			end = all[n+1].from
-		}
-		first := len(cut)
-		err := one.each(w, level, end, func(at when, moved holding) {
-			last := len(cut) - 1
-			switch {
-			case last < first:
-				cut = append(cut, bucket{from: one.from, changed: true})
-				last++
-			case cut[last].movements == bucketFull/2:
-				cut = append(cut, bucket{from: at, changed: true})
-				last++
-			}
-			cut[last].movements++
-			cut[last].sum = cut[last].sum.plus(moved)
-		})
-		if err != nil {
-			return nil, err
-		}
+// halve cuts a bucket that is too full in two. It has movements up to newest.
+func halve(w *writer, level int64, all []bucket, n int, newest int64) ([]bucket, error) {
+	end := ending
+	if n+1 < len(all) {
+		end = all[n+1].from
 	}
-	return cut, nil
+	halves := []bucket{{from: all[n].from, changed: true}}
+	err := all[n].each(w, level, end, newest, func(at when, moved holding) {
+		if halves[len(halves)-1].movements == bucketFull/2 && len(halves) == 1 {
+			halves = append(halves, bucket{from: at, changed: true})
+		}
+		half := &halves[len(halves)-1]
+		half.movements++
+		half.sum = half.sum.plus(moved)
+	})
+	return slices.Replace(all, n, n+1, halves...), err
 }
 
-// each reads the movements of a bucket, which ends before end.
-func (s *bucket) each(w *writer, level int64, end when, do func(at when, moved holding)) error {
+// each reads the movements of a bucket up to newest. The bucket ends before end.
+func (s *bucket) each(w *writer, level int64, end when, newest int64, do func(at when, moved holding)) error {
 	return w.query(`SELECT effective_at, id, stocked, reserved, incoming FROM backdated
-		WHERE level = ? AND (effective_at, id) >= (?, ?) AND (effective_at, id) < (?, ?) ORDER BY effective_at, id`,
+		WHERE level = ? AND (effective_at, id) >= (?, ?) AND (effective_at, id) < (?, ?) AND id <= ? ORDER BY effective_at, id`,
 		func(v []driver.Value) error {
 			moved, err := sparseHolding(v[2:])
 			if err == nil {
 				do(when{v[0].(int64), v[1].(int64)}, moved)
 			}
 			return err
-		}, level, s.from.effective, s.from.id, end.effective, end.id)
+		}, level, s.from.effective, s.from.id, end.effective, end.id, newest)
 }
 
 func (s *bucket) write(w *writer, level int64) error {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/events/memstore"
+	"github.com/stockledger/stockledger/events/sqlitestore"
 	"github.com/stockledger/stockledger/projections"
 )
 
@@ -60,8 +61,35 @@ func (s bytesOnly) Subscribe(ctx context.Context, after uint64) iter.Seq2[[]even
 	}
 }
 
-// BenchmarkRebuild builds all models from the start. The baseline inserts rows
-// as wide and as many, table after table, through prepared statements.
+// onDisk is the same log in a file, as a server has it.
+func onDisk(b *testing.B, log events.Store, head uint64) events.Store {
+	store, err := sqlitestore.Open(filepath.Join(b.TempDir(), "log.db"))
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, store.Close()) })
+	var commit events.Commit
+	for batch, err := range log.Subscribe(b.Context(), 0) {
+		require.NoError(b, err)
+		var commits []events.Commit
+		for _, e := range batch {
+			meta, err := e.Metadata()
+			require.NoError(b, err)
+			if commit = append(commit, e); meta.Last() {
+				commits, commit = append(commits, commit), nil
+			}
+		}
+		_, err = store.Append(b.Context(), commits...)
+		require.NoError(b, err)
+		if batch[len(batch)-1].Position == head {
+			break
+		}
+	}
+	return store
+}
+
+// BenchmarkRebuild builds all models from the start: from a log in memory whose
+// facts are decoded already, from one that is bytes, and from one in a file. The
+// baseline inserts rows as wide and as many, table after table, through prepared
+// statements.
 func BenchmarkRebuild(b *testing.B) {
 	store := adjustments()
 	head, err := store.Head(b.Context())
@@ -69,7 +97,7 @@ func BenchmarkRebuild(b *testing.B) {
 	for _, bc := range []struct {
 		name  string
 		store events.Store
-	}{{"decoded", store}, {"bytes", bytesOnly{store}}} {
+	}{{"decoded", store}, {"bytes", bytesOnly{store}}, {"log-file", onDisk(b, store, head)}} {
 		b.Run(bc.name, func(b *testing.B) {
 			for range b.N {
 				m := open(b, bc.store, filepath.Join(b.TempDir(), "models"))

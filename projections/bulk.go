@@ -5,6 +5,24 @@ import (
 	"strings"
 )
 
+// A spiller is a fold with rows that no later event changes, such as movements.
+type spiller interface {
+	// spill writes those. In a transaction of many batches it is called after each,
+	// so that memory holds no more of them than a batch has.
+	spill(w *writer) error
+}
+
+func spill(w *writer, folds []fold) error {
+	for _, f := range folds {
+		if s, ok := f.(spiller); ok {
+			if err := s.spill(w); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // bulkRows is how many rows a bulk inserts with one statement. More save little
 // and take long to prepare.
 const bulkRows = 32

@@ -49,6 +49,16 @@ func (r *record) add(model string, version int, made time.Time) *entry {
 	return e
 }
 
+// serve has another generation be served.
+func (r *record) serve(number int) {
+	if r.Serving != 0 {
+		r.Before = r.Serving
+	}
+	if r.Serving = number; r.Building == number {
+		r.Building = 0
+	}
+}
+
 // forget takes a generation out.
 func (r *record) forget(number int) {
 	r.Entries = slices.DeleteFunc(slices.Clone(r.Entries), func(e *entry) bool { return e.Number == number })
@@ -123,25 +133,39 @@ func (c *catalogue) check() error {
 }
 
 // write replaces the catalogue of a directory. When it returns nil the new one is
-// durable; otherwise the old one holds.
+// durable; otherwise either may hold.
 func (c *catalogue) write(dir string) error {
-	text, err := json.MarshalIndent(c, "", "  ")
-	if err != nil {
-		return err
-	}
-	temporary := filepath.Join(dir, catalogueFile+".new")
-	err = writeDurably(temporary, append(text, '\n'))
+	err := c.stage(dir)
 	if err == nil {
-		err = os.Rename(temporary, filepath.Join(dir, catalogueFile))
+		err = publish(dir)
 	}
 	if err == nil {
 		err = syncDir(dir)
+	}
+	return err
+}
+
+// stage makes a catalogue durable beside the one that holds.
+func (c *catalogue) stage(dir string) error {
+	text, err := json.MarshalIndent(c, "", "  ")
+	if err == nil {
+		err = writeDurably(staged(dir), append(text, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("write the catalogue of the read models: %w", err)
 	}
 	return nil
 }
+
+// publish has the catalogue that was staged hold. That takes no time.
+func publish(dir string) error {
+	if err := os.Rename(staged(dir), filepath.Join(dir, catalogueFile)); err != nil {
+		return fmt.Errorf("replace the catalogue of the read models: %w", err)
+	}
+	return nil
+}
+
+func staged(dir string) string { return filepath.Join(dir, catalogueFile+".new") }
 
 func writeDurably(path string, text []byte) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // the directory is configured

@@ -80,6 +80,16 @@ func (f *commandsFold) apply(e *event) error {
 }
 
 func (f *commandsFold) flush(w *writer) error {
+	if err := f.spill(w); err != nil {
+		return err
+	}
+	if err := f.bulk.end(w); err != nil {
+		return fmt.Errorf("write commands: %w", err)
+	}
+	return nil
+}
+
+func (f *commandsFold) spill(w *writer) error {
 	for _, e := range f.lasts {
 		err := f.bulk.add(w,
 			int64(e.Position), int64(max(1, e.meta.Parts)), e.meta.CommandID, e.meta.Command, e.meta.Digest,
@@ -89,10 +99,8 @@ func (f *commandsFold) flush(w *writer) error {
 			return fmt.Errorf("write commands: %w", err)
 		}
 	}
-	if err := f.bulk.end(w); err != nil {
-		return fmt.Errorf("write commands: %w", err)
-	}
-	f.forget()
+	clear(f.lasts)
+	f.lasts = f.lasts[:0]
 	return nil
 }
 

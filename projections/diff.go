@@ -19,7 +19,7 @@ const (
 	// defaultRows is how many of the worst rows of a table a difference names.
 	defaultRows = 20
 	// mostRows is how many it names when it is asked for all of them.
-	mostRows = 100_000
+	mostRows = 10_000
 	// told is after how many rows progress is told.
 	told = 4096
 )
@@ -27,7 +27,7 @@ const (
 // DiffOptions say what to compare, and how much to tell of it.
 type DiffOptions struct {
 	Models   []string                               // by name; none is all that have another generation
-	Rows     int                                    // the worst rows to name of each table; 0 is 20, less is all, up to 100,000
+	Rows     int                                    // the worst rows to name of each table; 0 is 20, less is all, up to 10,000
 	Progress func(stage string, done, total uint64) // may be nil; is called often
 }
 
@@ -92,14 +92,15 @@ type RowDifference struct {
 	//
 	// "replayed": the events of the row's stream, replayed through the folds of both
 	// versions, make both rows; up to that event they make the same one, and ever
-	// since another. (They are compared every 1,000 events, and event by event where
+	// since another. (They are compared every 1,000 events, and more closely where
 	// they part.)
 	//
 	// "stale": one of the two rows is what it was before that event, as if that
 	// event and those after it had never been folded.
 	//
 	// "unknown": no events lead to one of the two rows; it was changed by something
-	// else. Since is then the last event that ought to have changed the row.
+	// else. Since is then the last event that ought to have changed the row, or, of a
+	// row that none makes, the one at the position it claims.
 	How string `json:"how"`
 }
 
@@ -203,23 +204,24 @@ func (m *Models) contrasts(ctx context.Context, lines []*line, o DiffOptions) (a
 	if len(pairs) == 0 {
 		return nil, fault.New(fault.Conflict, nothingToCompare, "no read model has another generation to compare the served one with; rebuild one first")
 	}
-	var held []*model
+	var models []*model
+	var views []*view
 	for _, p := range pairs {
-		held = append(held, p.served, p.other)
-	}
-	return all, m.together(ctx, held, func(position uint64) error {
-		for _, p := range pairs {
-			c := &contrast{model: p.name(), store: m.store, position: position, rows: o.Rows, tell: o.Progress}
-			all = append(all, c)
-			if c.served, err = m.side(ctx, p.served, Serving); err != nil {
-				return err
-			}
-			if c.other, err = m.side(ctx, p.other, p.state); err != nil {
-				return err
-			}
+		c := &contrast{model: p.name(), store: m.store, rows: o.Rows, tell: o.Progress}
+		all = append(all, c)
+		if c.served, err = m.side(ctx, p.served, Serving); err != nil {
+			return all, err
 		}
-		return nil
-	})
+		if c.other, err = m.side(ctx, p.other, p.state); err != nil {
+			return all, err
+		}
+		models, views = append(models, p.served, p.other), append(views, c.served.view, c.other.view)
+	}
+	position, err := m.pinTogether(ctx, models, views)
+	for _, c := range all {
+		c.position = position
+	}
+	return all, err
 }
 
 const nothingToCompare = "nothing_to_compare"
@@ -281,10 +283,10 @@ func (c *core) close(p opposed) {
 	<-gone
 }
 
-// side takes a generation as it is now.
+// side opens a view of a generation.
 func (c *core) side(ctx context.Context, one *model, state string) (s side, err error) {
 	s.compared = Compared{one.generation, one.made.Version, state}
-	if one.made.Version == one.definition.version {
+	if one.made.Version == one.version {
 		s.definition = &one.definition
 	}
 	if s.view, err = openView(ctx, one.name, one.file.path); err != nil {
@@ -328,7 +330,7 @@ func (c *contrast) close() error {
 	var errs []error
 	for _, s := range []side{c.served, c.other} {
 		if s.view != nil {
-			errs = append(errs, s.view.close())
+			errs = append(errs, s.close())
 		}
 		if s.unpin != nil {
 			s.unpin()
@@ -339,7 +341,7 @@ func (c *contrast) close() error {
 
 // run compares all tables.
 func (c *contrast) run(ctx context.Context) (ModelDifference, error) {
-	d := ModelDifference{Model: c.model, Served: c.served.compared, Other: c.other.compared}
+	d := ModelDifference{Model: c.model, Served: c.served.compared, Other: c.other.compared, Rows: []RowDifference{}}
 	total, err := c.count(ctx)
 	if err != nil {
 		return d, err
@@ -455,27 +457,16 @@ func (c *contrast) merge(ctx context.Context, t *paired, each func(served, other
 	a, errA := served.next(ctx)
 	b, errB := other.next(ctx)
 	for errA == nil && errB == nil && (a != nil || b != nil) {
-		order := 0
-		switch {
-		case b == nil:
-			order = -1
-		case a == nil:
-			order = 1
-		default:
-			order = t.compare(a, b)
-		}
-		switch {
+		switch order := t.order(a, b); {
 		case order < 0:
 			each(a, nil)
+			a, errA = served.next(ctx)
 		case order > 0:
 			each(nil, b)
+			b, errB = other.next(ctx)
 		default:
 			each(a, b)
-		}
-		if order <= 0 {
 			a, errA = served.next(ctx)
-		}
-		if order >= 0 {
 			b, errB = other.next(ctx)
 		}
 	}
@@ -490,8 +481,14 @@ func (v *view) rowsOf(ctx context.Context, t *viewed, wanted bool) (*viewing, er
 	return v.open(ctx, t.rowsText(``, ``), nil)
 }
 
-// compare orders two rows by their primary keys, as SQLite does.
-func (t *viewed) compare(a, b []driver.Value) int {
+// order orders two rows by their primary keys, as SQLite does; the end comes last.
+func (t *viewed) order(a, b []driver.Value) int {
+	switch {
+	case a == nil:
+		return 1
+	case b == nil:
+		return -1
+	}
 	for _, i := range t.key {
 		if order := compareStored(a[i], b[i]); order != 0 {
 			return order
@@ -539,7 +536,7 @@ func storageClass(v driver.Value) int {
 
 // sameRow reports whether two rows are equal, or both are absent.
 func sameRow(a, b []driver.Value) bool {
-	return (a == nil) == (b == nil) && slices.EqualFunc(a, b, func(x, y driver.Value) bool { return compareStored(x, y) == 0 })
+	return slices.EqualFunc(a, b, func(x, y driver.Value) bool { return compareStored(x, y) == 0 })
 }
 
 // add counts a row, and keeps it if it is among the worst.
@@ -646,6 +643,7 @@ func (c *contrast) describe(ctx context.Context, a *apart) (RowDifference, error
 	if a.other == nil {
 		v = c.served.view
 	}
+	d.Key = a.table.row(a.either()).Key
 	err := v.query(ctx, a.table.oneText(a.table.called()), a.table.keyArgs(a.either()), func(row []driver.Value) bool {
 		d.Key = a.table.row(row).Key
 		return false

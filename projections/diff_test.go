@@ -211,6 +211,11 @@ func TestDiffSaysHowRowsPart(t *testing.T) {
 		counts: map[string][3]uint64{"levels": {1, 0, 0}},
 		row:    "levels lev-p different 996.5 unknown 6", columns: `{"stocked_quantity":{"served":"999","other":"2.5"}}`,
 	}, {
+		name: "a row that something else changed, its version, too", model: "inventory",
+		spoil:  `UPDATE levels SET (stocked_quantity, version) = ('S999', 100) WHERE id = 'lev-p'`,
+		counts: map[string][3]uint64{"levels": {1, 0, 0}},
+		row:    "levels lev-p different 996.5 unknown 6",
+	}, {
 		name: "a row that misses its last event", model: "inventory",
 		spoil:  `UPDATE levels SET (stocked_quantity, available_quantity, version, updated_at) = ('Q7', 'Q3', 5, 1772355603000000) WHERE id = 'lev-b'`,
 		counts: map[string][3]uint64{"levels": {1, 0, 0}},
@@ -314,6 +319,55 @@ func (b *book) requireEvent(t testing.TB, ref projections.EventRef) {
 	}
 }
 
+// Wherever rows are spoilt, gone or too many, these are found and no others, by
+// keys that are numbers and by those that are texts.
+func TestDiffFindsRowsWhereverTheyAre(t *testing.T) {
+	root := t.TempDir()
+	rapid.Check(t, func(rt *rapid.T) {
+		dir, err := os.MkdirTemp(root, "") //nolint:usetesting // one for each of rapid's draws
+		require.NoError(t, err)
+		b := newBook()
+		const places = 12
+		for i := range places {
+			id := strconv.Itoa(i)
+			b.record(
+				events.LocationOpened{LocationID: id, Attributes: events.LocationAttributes{Name: id}},
+				events.LocationLinked{LocationID: id, Kind: events.SalesChannel, ID: id})
+		}
+		m := open(t, b.store, dir)
+		defer m.Close()
+		b.caughtUp(t, m)
+		file, want := servedFile(t, m, dir, "inventory"), make(map[string]string)
+		for i := range places {
+			id := strconv.Itoa(i)
+			switch rapid.IntRange(0, 5).Draw(rt, "spoil") {
+			case 0:
+				vandalise(t, file, `DELETE FROM locations WHERE id = ?`, id)
+				want["locations "+id] = "missing"
+			case 1:
+				vandalise(t, file, `UPDATE locations SET name = 'x' WHERE id = ?`, id)
+				want["locations "+id] = "different"
+			case 2:
+				vandalise(t, file, `INSERT INTO locations SELECT position + 1, 'x' || id, name, address, metadata, links, version, created_at, updated_at, deleted_at
+					FROM locations WHERE id = ?`, id)
+				want["locations x"+id] = "extra"
+			case 3:
+				vandalise(t, file, `DELETE FROM location_links WHERE location_id = ?`, id)
+				want["location_links sales_channel/"+id+"/"+id] = "missing"
+			case 4:
+				vandalise(t, file, `INSERT INTO location_links VALUES ('sales_channel', ?1 || 'x', ?1)`, id)
+				want["location_links sales_channel/"+id+"x/"+id] = "extra"
+			}
+		}
+		rebuilt(t, m, "inventory")
+		got := make(map[string]string)
+		for _, row := range difference(t, m, projections.DiffOptions{}).Models[0].Rows {
+			got[row.Table+" "+row.Key] = row.Kind
+		}
+		require.Equal(t, want, got)
+	})
+}
+
 // The worst rows are named, and all are counted.
 func TestDiffNamesTheWorstRows(t *testing.T) {
 	b, dir := newBook(), filepath.Join(t.TempDir(), "models")
@@ -343,11 +397,19 @@ func TestDiffNamesTheWorstRows(t *testing.T) {
 	require.Len(t, keys(-1), 74)
 }
 
-// All is compared at one position, however fast commands come.
+// All is compared at one position, however fast commands come, and nothing after it
+// counts.
 func TestDiffUnderTraffic(t *testing.T) {
 	b, dir := newBook(), filepath.Join(t.TempDir(), "models")
-	b.record(bolts, atBerlin, atParis)
-	m := open(t, b.store, dir)
+	b.record(bolts, atBerlin)
+	b.record(held)
+	wrong := b.record(released)
+	m, err := projections.Open(t.Context(), projections.Config{Dir: dir, Store: b.store, Planted: true})
+	require.NoError(t, err)
+	b.caughtUp(t, m)
+	require.NoError(t, m.Close())
+	m, err = projections.Open(t.Context(), projections.Config{Dir: dir, Store: b.store, HoldRebuilt: true})
+	require.NoError(t, err)
 	defer m.Close()
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -360,24 +422,28 @@ func TestDiffUnderTraffic(t *testing.T) {
 			}
 			stocked = stocked.Plus(units(1))
 			at := b.record(events.StockAdjusted{ItemID: "bolts", LevelID: "lev-b", LocationID: "berlin", Delta: units(1), Stocked: stocked})
-			if at%100 == 0 {
+			if at%20 == 0 {
 				_ = m.WaitFor(context.Background(), at) // no faster than they can be folded
 			}
 		}
 	}()
 	defer func() { <-stopped }()
 	defer close(stop)
-	rebuilt(t, m, "inventory", "movements")
-	for last, n := uint64(0), 0; n < 20; n++ {
+	untilReady(t, m, "inventory")
+	rebuilt(t, m, "movements")
+	for last, n := uint64(0), 0; n < 8; n++ {
 		d := difference(t, m, projections.DiffOptions{})
-		require.Zero(t, d.Differing, asJSON(t, d))
+		require.Equal(t, map[string][3]uint64{"totals": {1, 0, 0}}, counted(d.Models[0]), asJSON(t, d))
+		require.Empty(t, counted(d.Models[1]), asJSON(t, d))
+		require.Equal(t, []any{"replayed", wrong}, []any{d.Models[0].Rows[0].How, d.Models[0].Rows[0].Since.Position})
+		require.Equal(t, strconv.FormatUint(d.Position-wrong+10-4, 10), *d.Models[0].Rows[0].Columns["available_quantity"].Served)
 		require.GreaterOrEqual(t, d.Position, last)
 		last = d.Position
 		s, err := m.Snapshot(t.Context())
 		require.NoError(t, err)
 		for row, err := range s.RowsWhere(t.Context(), "inventory", "levels", "id", "lev-b") {
 			require.NoError(t, err)
-			require.Equal(t, strconv.FormatUint(s.Position()-3+10, 10), row.Values[4].String, "the row is of that position")
+			require.Equal(t, strconv.FormatUint(s.Position()-wrong+10, 10), row.Values[4].String, "the row is of that position")
 		}
 		require.NoError(t, s.Close())
 	}
@@ -398,7 +464,10 @@ func TestDiffWithWhatWasServedBefore(t *testing.T) {
 	_, err = m.Diff(t.Context(), projections.DiffOptions{Models: []string{"stores"}})
 	require.Equal(t, "unknown_model", fault.Code(err))
 
-	vandalise(t, servedFile(t, m, dir, "inventory"), `UPDATE levels SET incoming_quantity = 'Q0'`)
+	missed := b.record(held)
+	b.caughtUp(t, m)
+	vandalise(t, servedFile(t, m, dir, "inventory"),
+		`UPDATE levels SET (reserved_quantity, available_quantity, version, updated_at) = ('Q0', 'R10', 2, created_at)`)
 	rebuilt(t, m, "inventory")
 	_, err = m.Switch(t.Context(), false, "inventory")
 	require.NoError(t, err)
@@ -406,13 +475,14 @@ func TestDiffWithWhatWasServedBefore(t *testing.T) {
 	b.caughtUp(t, m)
 	for range 3 {
 		d := difference(t, m, projections.DiffOptions{})
-		require.Equal(t, uint64(3), d.Position)
+		require.Equal(t, uint64(4), d.Position)
 		require.Len(t, d.Models, 1)
 		require.Equal(t, projections.Compared{Generation: 2, Version: 1, State: projections.Serving}, d.Models[0].Served)
 		require.Equal(t, projections.Compared{Generation: 1, Version: 1, State: projections.Kept}, d.Models[0].Other)
 		require.Equal(t, map[string][3]uint64{"levels": {1, 0, 0}}, counted(d.Models[0]))
-		require.Equal(t, "unknown", d.Models[0].Rows[0].How)
-		require.Equal(t, projections.Change{Served: new("2"), Other: new("0")}, d.Models[0].Rows[0].Columns["incoming_quantity"])
+		row := d.Models[0].Rows[0]
+		require.Equal(t, []any{projections.HowStale, missed}, []any{row.How, row.Since.Position})
+		require.Equal(t, projections.Change{Served: new("4"), Other: new("0")}, row.Columns["reserved_quantity"])
 	}
 	_, err = m.Switch(t.Context(), true, "inventory")
 	require.NoError(t, err, "it can still be switched to")
@@ -464,6 +534,106 @@ func TestDiffOfALongStream(t *testing.T) {
 			require.Equal(t, []any{projections.HowStale, missed}, []any{row.How, row.Since.Position})
 		}
 	}
+}
+
+// A row is not blamed on the fold that served it when something else has changed
+// it, too.
+func TestDiffOfARowThatIsPlantedAndSpoilt(t *testing.T) {
+	b, dir := newBook(), filepath.Join(t.TempDir(), "models")
+	b.record(bolts, atBerlin)
+	b.record(held)
+	b.record(released)
+	last := b.record(events.StockAdjusted{ItemID: "bolts", LevelID: "lev-b", LocationID: "berlin", Delta: units(1), Stocked: units(11)})
+	m, err := projections.Open(t.Context(), projections.Config{Dir: dir, Store: b.store, Planted: true})
+	require.NoError(t, err)
+	b.caughtUp(t, m)
+	vandalise(t, servedFile(t, m, dir, "inventory"), `UPDATE totals SET incoming_quantity = 'Q9'`)
+	require.NoError(t, m.Close())
+	m, err = projections.Open(t.Context(), projections.Config{Dir: dir, Store: b.store, HoldRebuilt: true})
+	require.NoError(t, err)
+	defer m.Close()
+	untilReady(t, m, "inventory")
+	row := difference(t, m, projections.DiffOptions{}).Models[0].Rows[0]
+	require.Equal(t, []any{"totals", projections.HowUnknown, last}, []any{row.Table, row.How, row.Since.Position})
+}
+
+// It is the other row that is stale when the served one is right, even if that has
+// come and gone.
+func TestDiffOfARowThatIsRight(t *testing.T) {
+	b, dir := newBook(), filepath.Join(t.TempDir(), "models")
+	b.record(opened, linkedTo(events.SalesChannel, "shop"))
+	b.record(events.LocationUnlinked{LocationID: "berlin", Kind: events.SalesChannel, ID: "shop"})
+	again := b.record(linkedTo(events.SalesChannel, "shop"))
+	m := open(t, b.store, dir)
+	defer m.Close()
+	b.caughtUp(t, m)
+	rebuilt(t, m, "inventory")
+	vandalise(t, filepath.Join(dir, "inventory.v1.g2.db"), `DELETE FROM location_links`)
+	row := difference(t, m, projections.DiffOptions{}).Models[0].Rows[0]
+	require.Equal(t, []any{projections.RowExtra, projections.HowStale, again}, []any{row.Kind, row.How, row.Since.Position})
+}
+
+// When neither row is right, it is still known which event changed the row last.
+func TestDiffOfRowsThatAreBothSpoilt(t *testing.T) {
+	b, dir := newBook(), filepath.Join(t.TempDir(), "models")
+	b.record(bolts, atBerlin, atParis)
+	last := b.record(held)
+	b.record(events.StockAdjusted{ItemID: "bolts", LevelID: "lev-p", LocationID: "paris", Delta: units(1), Stocked: qty("2.5")})
+	m := open(t, b.store, dir)
+	defer m.Close()
+	b.caughtUp(t, m)
+	rebuilt(t, m, "inventory")
+	vandalise(t, servedFile(t, m, dir, "inventory"), `UPDATE levels SET version = 100 WHERE id = 'lev-b'`)
+	vandalise(t, filepath.Join(dir, "inventory.v1.g2.db"), `UPDATE levels SET version = 200 WHERE id = 'lev-b'`)
+	row := difference(t, m, projections.DiffOptions{}).Models[0].Rows[0]
+	require.Equal(t, []any{"lev-b", projections.HowUnknown, last}, []any{row.Key, row.How, row.Since.Position})
+}
+
+// What events of other streams decide of a row does not hide what its own stream
+// says of it.
+func TestDiffOfARowThatOtherStreamsDecideToo(t *testing.T) {
+	b, dir := newBook(), filepath.Join(t.TempDir(), "models")
+	b.record(bolts, atBerlin)
+	b.meta.Effective = start.Add(-time.Hour)
+	b.record(events.ItemCreated{ItemID: "nuts"}, events.LevelCreated{ItemID: "nuts", LevelID: "lev-n", LocationID: "berlin", Stocked: units(1)})
+	b.meta.Effective = time.Time{}
+	prompt := b.record(events.StockAdjusted{ItemID: "nuts", LevelID: "lev-n", LocationID: "berlin", Delta: units(1), Stocked: units(2)})
+	m := open(t, b.store, dir)
+	defer m.Close()
+	b.caughtUp(t, m)
+	vandalise(t, servedFile(t, m, dir, "movements"), `UPDATE levels SET prompt = NULL WHERE id = 'lev-n'`)
+	rebuilt(t, m, "movements")
+	d := difference(t, m, projections.DiffOptions{})
+	require.Len(t, d.Models[0].Rows, 1)
+	row := d.Models[0].Rows[0]
+	require.Equal(t, []any{"lev-n", projections.HowStale, prompt}, []any{row.Key, row.How, row.Since.Position})
+	require.Equal(t, map[string]projections.Change{"prompt": {Other: new("5")}}, row.Columns)
+}
+
+// Sums of backdated movements are the same however they were folded, and what is
+// wrong in them is seen.
+func TestDiffOfBuckets(t *testing.T) {
+	b, dir := newBook(), filepath.Join(t.TempDir(), "models")
+	b.record(bolts, atBerlin, atParis)
+	stocked := units(10)
+	m := open(t, b.store, dir)
+	defer m.Close()
+	for n := range 2500 {
+		stocked = stocked.Plus(units(1))
+		b.meta.Effective = start.Add(-time.Duration(n*37%500) * time.Minute)
+		b.record(events.StockAdjusted{ItemID: "bolts", LevelID: "lev-b", LocationID: "berlin", Delta: units(1), Stocked: stocked})
+		if n%150 == 0 {
+			b.caughtUp(t, m)
+		}
+	}
+	b.caughtUp(t, m)
+	rebuilt(t, m, "movements")
+	require.Zero(t, difference(t, m, projections.DiffOptions{}).Differing)
+	vandalise(t, servedFile(t, m, dir, "movements"), `UPDATE buckets SET stocked = stocked + 5 WHERE id = (SELECT max(id) FROM buckets)`)
+	d := difference(t, m, projections.DiffOptions{})
+	require.Equal(t, map[string][3]uint64{"buckets": {1, 0, 0}}, counted(d.Models[0]))
+	row := d.Models[0].Rows[0]
+	require.Equal(t, []string{"5", "unknown", "item-bolts"}, []string{row.By, row.How, row.Since.Stream})
 }
 
 // What a difference is to programs.

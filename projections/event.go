@@ -37,6 +37,10 @@ func read(batch []events.Recorded) []*event {
 	return refs
 }
 
+// moment is when it was recorded, for a row to keep. A pointer to at would keep
+// the whole batch.
+func (e *event) moment() *time.Time { return new(e.at) }
+
 // kind is what sort of stream the event is in, "item" of "item-iitem_1".
 func (e *event) kind() string {
 	kind, _, _ := strings.Cut(e.Stream, "-")

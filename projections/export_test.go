@@ -2,6 +2,8 @@ package projections
 
 import (
 	"database/sql/driver"
+	"fmt"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -40,6 +42,13 @@ func (cfg Config) Stuck(after time.Duration) Config {
 	return cfg
 }
 
+// Ploughing is cfg with models that fold so many events at once when they are far
+// behind.
+func (cfg Config) Ploughing(events int) Config {
+	cfg.ploughed = events
+	return cfg
+}
+
 // Raised is cfg with an inventory model of version 2. Its folds are those of
 // version 1, which are still there, or else named fitting if they can go on with
 // its files.
@@ -60,6 +69,38 @@ func (cfg Config) Failing(position uint64, how func() error) Config {
 	models := cfg.lineages()
 	d := &models[ofInventory].now
 	d.parts = slices.Concat(d.parts, []part{{fold: func(*file) fold { return failing{position, how} }}})
+	cfg.models = &models
+	return cfg
+}
+
+// Mended is cfg with an inventory model of version 2, of which version 1 is cfg's.
+func (cfg Config) Mended() Config {
+	broken := cfg.lineages()
+	cfg.models = nil
+	models := cfg.lineages()
+	models[ofInventory].now.version = 2
+	models[ofInventory].before = []definition{broken[ofInventory].now}
+	cfg.models = &models
+	return cfg
+}
+
+// Filling is cfg with an inventory model for whose file of that name the disk is
+// full from the second event on, until there is room.
+func (cfg Config) Filling(name string, room func() bool) Config {
+	models := cfg.lineages()
+	d := &models[ofInventory].now
+	d.parts = slices.Concat(d.parts, []part{{fold: func(f *file) fold {
+		return failing{2, func() error {
+			if filepath.Base(f.path) != name {
+				return nil
+			}
+			pages := 1 // SQLite makes it what there is
+			if room() {
+				pages = 1_000_000
+			}
+			return f.writer.exec(fmt.Sprintf(`PRAGMA max_page_count = %d`, pages))
+		}}
+	}}})
 	cfg.models = &models
 	return cfg
 }

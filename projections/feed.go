@@ -41,6 +41,7 @@ func (c *core) start(models ...*model) {
 	for _, one := range models {
 		ctx, cancel := c.derive()
 		one.cancel, one.quit, one.ended = cancel, ctx.Done(), make(chan struct{})
+		one.refeed = func() { c.refeed(one) }
 		c.work.Go(func() {
 			defer close(one.ended)
 			defer cancel()
@@ -66,36 +67,51 @@ func (c *core) startFeed(f *feed) {
 	ctx, cancel := c.derive()
 	f.cancel = cancel
 	c.feeds = append(c.feeds, f)
-	c.work.Go(func() {
-		defer cancel()
-		c.feed(ctx, f)
-		c.endFeed(f)
-	})
+	c.work.Go(func() { c.feed(ctx, f) })
 }
 
-func (c *core) endFeed(f *feed) {
-	c.feeding.Lock()
-	defer c.feeding.Unlock()
+// end ends a feed if it has no models; feeding is held.
+func (c *core) end(f *feed) bool {
+	if len(f.models) > 0 {
+		return false
+	}
+	f.cancel()
 	c.feeds = slices.DeleteFunc(c.feeds, func(o *feed) bool { return o == f })
 	if c.main == f {
 		c.main = nil
 	}
+	return true
 }
 
-// unfeed takes a model from its feed, which ends with the last one.
-func (c *core) unfeed(one *model) {
+// part takes a model from its feed, which ends with the last one, and may give it
+// one of its own.
+func (c *core) part(one *model, own ...*feed) {
 	c.feeding.Lock()
 	defer c.feeding.Unlock()
-	for _, f := range c.feeds {
-		if f.drop(one); len(f.models) == 0 {
-			f.cancel()
-		}
+	c.parted(one, own...)
+}
+
+// parted is part with feeding held.
+func (c *core) parted(one *model, own ...*feed) {
+	for _, f := range slices.Clone(c.feeds) {
+		f.models = slices.DeleteFunc(f.models, func(o *model) bool { return o == one })
+		c.end(f)
+	}
+	for _, f := range own {
+		c.startFeed(f)
 	}
 }
 
-// drop takes a model from the feed; feeding is held.
-func (f *feed) drop(one *model) {
-	f.models = slices.DeleteFunc(f.models, func(o *model) bool { return o == one })
+// refeed feeds a model on its own from where it is, unless it is being closed.
+func (c *core) refeed(one *model) {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
+	select {
+	case <-one.quit:
+	default:
+		one.requeue()
+		c.parted(one, &feed{after: one.position(), models: []*model{one}})
+	}
 }
 
 // feed hands every event to the models of f, until it has none. It waits for the
@@ -141,47 +157,34 @@ func (c *core) atEnd(ctx context.Context, position uint64) bool {
 }
 
 // hand gives a batch, that ends at a position, to the models of a feed. It reports
-// whether any of them is to be fed on. One that waits for its file, or has to be
-// fed again, is fed on its own, for which the log is decoded once more.
+// whether any of them is to be fed on. One that waits for its file is fed on its
+// own from where the batch begins, for which the log is decoded once more.
 func (c *core) hand(f *feed, end uint64, batch []*event) bool {
 	c.feeding.Lock()
-	after, models := f.after, slices.Clone(f.models)
+	after, queues := f.after, make(map[*model]chan []*event, len(f.models))
+	for _, one := range f.models {
+		queues[one], _, _ = one.intake()
+	}
 	f.after = end
 	c.feeding.Unlock()
-	for _, one := range models {
-		switch c.give(f, one, batch) {
-		case taking:
-		case gone:
-			c.part(f, one)
-		case waits:
-			c.part(f, one, &feed{after: after, models: []*model{one}})
-		case lost:
-			c.part(f, one, &feed{after: one.refeed(), models: []*model{one}})
+	for one, queue := range queues {
+		if c.give(f, one, queue, batch) == waits {
+			c.part(one, &feed{after: after, models: []*model{one}})
 		}
 	}
 	c.feeding.Lock()
 	defer c.feeding.Unlock()
-	return len(f.models) > 0
+	return !c.end(f)
 }
 
 // give gives a batch to one model. While a feed has no other, it stays with it.
-func (c *core) give(f *feed, one *model, batch []*event) taken {
-	got := one.take(batch, false)
+func (c *core) give(f *feed, one *model, queue chan []*event, batch []*event) taken {
+	got := one.take(queue, batch, false)
 	if got == waits && c.block(f, true) {
-		got = one.take(batch, true)
+		got = one.take(queue, batch, true)
 		c.block(f, false)
 	}
 	return got
-}
-
-// part takes a model from a feed, and may give it one of its own.
-func (c *core) part(f *feed, one *model, own ...*feed) {
-	c.feeding.Lock()
-	defer c.feeding.Unlock()
-	f.drop(one)
-	for _, f := range own {
-		c.startFeed(f)
-	}
 }
 
 // block notes whether a feed waits for its only model. It reports whether it has
@@ -214,7 +217,7 @@ func (c *core) join(f *feed) bool {
 	}
 	c.main.models = append(c.main.models, f.models...)
 	f.models = nil
-	return true
+	return c.end(f)
 }
 
 // rest waits, but not while somebody waits for a position.

@@ -19,6 +19,9 @@ import (
 	"github.com/stockledger/stockledger/events"
 )
 
+// cache has a writer keep the pages one transaction touches, in 16 MiB.
+const cache = `PRAGMA cache_size = -16384`
+
 // readers is how many pages, and how many lookups, may be read from one file at
 // the same moment; more wait.
 const readers = 4
@@ -60,11 +63,13 @@ func openFile(ctx context.Context, cfg Config, d definition, e entry, head uint6
 			err = errors.Join(fmt.Errorf("%s: %w", f.path, err), f.close())
 		}
 	}()
-	// A page cache of 16 MiB keeps the pages one transaction touches; a
-	// checkpoint every 4,000 pages moves each of them once, not many times. The
+	// A checkpoint every 4,000 pages moves each of them once, not many times. The
 	// model tries again when it is busy for a second; Close waits no longer.
 	if f.writer, err = openWriter(ctx, f.path, "page_size(8192)", "journal_mode(WAL)", "synchronous(NORMAL)",
-		"cache_size(-16384)", "wal_autocheckpoint(4000)", "busy_timeout(1000)"); err != nil {
+		"wal_autocheckpoint(4000)", "busy_timeout(1000)"); err != nil {
+		return nil, 0, err
+	}
+	if err := f.writer.exec(cache); err != nil {
 		return nil, 0, err
 	}
 	f.db, f.short = openReaders(f.path), openReaders(f.path)

@@ -92,7 +92,7 @@ func (c *core) generations(l *line, head uint64) []Generation {
 			g.State = Ready
 		case e.Number == l.Building:
 			g.State = Building
-			if one != nil {
+			if one != nil && one == l.next {
 				g.Rate, g.Remaining = l.pace.of(c.clock(), g.Position, g.Behind)
 			}
 		}
@@ -173,8 +173,8 @@ var errClosing = fault.New(fault.Unavailable, "closing", "the read models are be
 // Switch has answers come from other generations of models, all of them when none
 // is named: from those that are ready or, back, from those that were served
 // before, which catch up first. It happens between two queries and at one
-// position of all these generations, so no answer is of both, and no position
-// goes back. The generations that were served are kept, a bounded number of them.
+// position of all these generations, but for those that have stopped, so no answer
+// is of both, and no position goes back. The generations that were served are kept, a bounded number of them.
 //
 // It fails with nothing_ready, which is [fault.Conflict], when there is nothing to
 // switch to, and then changes nothing.
@@ -217,13 +217,20 @@ func (c *core) switchTo(ctx context.Context, back bool, lines []*line) (err erro
 	var held []*model
 	for _, s := range swaps {
 		held = append(held, s.to)
-		if s.from != nil {
+		if s.from != nil && s.from.stopped() == nil {
 			held = append(held, s.from)
 		}
 	}
-	err = c.together(ctx, held, func(position uint64) error { return c.swap(swaps, position) })
+	next := c.swapped(swaps)
+	if err := c.saying(next).stage(c.dir); err != nil {
+		return err
+	}
+	err = c.together(ctx, held, func(position uint64) error { return c.swap(swaps, next, position) })
 	if err != nil {
 		return err
+	}
+	if err := syncDir(c.dir); err != nil { // a crash may serve the generations of before
+		c.logger.Warn("that other generations of the read models are served may not outlast a crash", "err", err)
 	}
 	for _, s := range swaps {
 		c.logger.Info("a read model is served from another generation", "model", s.name(), "generation", s.to.generation,
@@ -241,32 +248,46 @@ type swap struct {
 	from, to *model
 }
 
-// swap makes the catalogue durable, then has answers come from the other
-// generations. A crash between the two changes nothing: what the catalogue says
-// holds when the models are opened again.
-func (c *core) swap(swaps []swap, position uint64) error {
+// swapped is what the catalogue says after the swaps.
+func (c *core) swapped(swaps []swap) [sources]*record {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	undo := c.records()
-	for _, s := range swaps {
-		if s.from != nil {
-			s.entry(s.from.generation).Position = position
-		}
-		s.Before, s.Serving = s.Serving, s.to.generation
-		if s.Building == s.Serving {
-			s.Building = 0
+	next := c.records()
+	for i, l := range c.lines {
+		for _, s := range swaps {
+			if s.line == l {
+				next[i].serve(s.to.generation)
+			}
 		}
 	}
-	if err := c.save(); err != nil {
-		c.restore(undo)
+	return next
+}
+
+// swap puts the catalogue that was staged in place, then has answers come from the
+// other generations. After a crash between the two, or one that loses the catalogue
+// though not what it says of, the one or the other generations are served, and
+// catch up with the log.
+func (c *core) swap(swaps []swap, next [sources]*record, position uint64) error {
+	for _, s := range swaps {
+		if s.from != nil && s.from.position() > position { // it has stopped, further on
+			return fault.New(fault.Unavailable, "not_caught_up", "generation %d of %s is at position %d, and the one that is served at %d; ask again",
+				s.to.generation, s.name(), position, s.from.position()).With("model", s.name()).With("position", position)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := publish(c.dir); err != nil {
 		return err
 	}
+	c.restore(next)
 	for _, s := range swaps {
 		s.serves = s.to
 		if s.next == s.to {
 			s.next, s.ready, s.pace = nil, false, nil
 		}
 		if s.from != nil {
+			s.entry(s.from.generation).Position = position
+			s.from.shut()
 			close(s.from.left)
 		}
 	}

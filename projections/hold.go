@@ -12,14 +12,43 @@ import (
 // meanwhile; so do is quick. It fails, and does nothing, when one of them has
 // stopped, waits for its file, or gets nowhere. Answers go on being made.
 func (c *core) together(ctx context.Context, models []*model, do func(position uint64) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	select {
 	case c.holding <- struct{}{}:
 		defer func() { <-c.holding }()
+	case <-c.done:
+		return errClosing
 	case <-ctx.Done():
 		return fault.New(fault.Unavailable, "models_busy", "the read models are held at a position for something else; ask again")
 	}
+	for attempt := 1; ; attempt++ {
+		began := false
+		err := c.held(ctx, models, func(position uint64) error {
+			began = true
+			return do(position)
+		})
+		if err == nil || began || attempt == holds || ctx.Err() != nil || stuck(models) {
+			return err
+		}
+	}
+}
+
+const (
+	// holdMost is how long models are held at most before something is done. A query
+	// waits longer for what it names in after.
+	holdMost = patience / 4
+	// holds is how often it is tried.
+	holds = 8
+)
+
+// stuck reports whether one of the models goes no further by itself.
+func stuck(models []*model) bool {
+	return slices.ContainsFunc(models, func(m *model) bool { return m.now().stop != nil || m.now().wait != nil })
+}
+
+// held holds the models for one attempt.
+func (c *core) held(ctx context.Context, models []*model, do func(position uint64) error) error {
+	ctx, cancel := context.WithTimeout(ctx, holdMost)
+	defer cancel()
 	for _, one := range models {
 		one.hold()
 		defer one.release()
@@ -48,6 +77,7 @@ type gate struct {
 	held bool
 	upTo uint64 // while it is held
 	busy bool   // with events that were let through
+	shut bool   // for good, where it is held
 }
 
 // hold lets the model fold nothing more than what it is at.
@@ -69,8 +99,17 @@ func (m *model) allow(position uint64) {
 func (m *model) release() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.gate.held = false
+	m.gate.held = m.gate.shut
 	m.wake()
+}
+
+// shut keeps a model that is held where it is, for good. An answer that still
+// reads what was served before must not be ahead of those that read what is served
+// now.
+func (m *model) shut() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gate.shut = true
 }
 
 // rested returns when a model that is held has committed what it was at.

@@ -133,14 +133,14 @@ func (f *itemsFold) apply(e *event) error {
 			if it.Deleted != nil {
 				return fmt.Errorf("is deleted already")
 			}
-			it.Deleted = &e.at
+			it.Deleted = e.moment()
 			return nil
 		})
 		if err != nil {
 			return err
 		}
 		return f.totals.change(fact.ItemID, func(t *totals) error {
-			t.deleted = &e.at
+			t.deleted = e.moment()
 			return t.none()
 		})
 	case events.ItemRestored:
@@ -229,7 +229,7 @@ func (f *itemsFold) flush(w *writer) error {
 			if err != nil {
 				return err
 			}
-			return itemsTable.search.index(w, r.position, r.written.searched(), it.searched())
+			return itemsTable.search.index(w, r.position, r.had((*Item).searched), it.searched())
 		}
 	}
 	if err := f.items.flush(write(insert), write(update)); err != nil {
@@ -244,7 +244,7 @@ func (f *itemsFold) flush(w *writer) error {
 				int64(t.version), storeOptionalMoment(t.deleted), r.position)
 		},
 		func(r *row[totals]) error {
-			t, was := &r.value, &r.written
+			t, was := &r.value, r.was
 			if t.deleted != was.deleted {
 				err := w.exec(`UPDATE totals SET item_deleted_at = ? WHERE position = ?`, storeOptionalMoment(t.deleted), r.position)
 				if err != nil {

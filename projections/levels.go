@@ -75,7 +75,7 @@ func (f levelsFold) apply(e *event) error {
 		})
 	case events.LevelDeleted:
 		return f.touch(e, fact.LevelID, func(l *Level) error {
-			l.Deleted = &e.at
+			l.Deleted = e.moment()
 			return l.holds(fact.Stocked, fact.Incoming)
 		})
 	case events.LevelRestored:
@@ -142,7 +142,7 @@ func (f levelsFold) flush(w *writer) error {
 			quantityKey(l.Stocked.Minus(l.Reserved)), r.position)
 	}
 	update := func(r *row[Level]) error {
-		l, was := &r.value, &r.written
+		l, was := &r.value, r.was
 		if l.Deleted != was.Deleted {
 			if err := w.exec(`UPDATE levels SET deleted_at = ? WHERE position = ?`, storeOptionalMoment(l.Deleted), r.position); err != nil {
 				return err

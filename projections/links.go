@@ -76,7 +76,7 @@ func (f linksFold) apply(e *event) error {
 	case events.LinkUpdated:
 		return f.touch(e, fact.VariantID, fact.ItemID, fact.From, func(l *Link) { l.Required = fact.Required })
 	case events.ItemUnlinked:
-		return f.touch(e, fact.VariantID, fact.ItemID, fact.Required, func(l *Link) { l.Deleted = &e.at })
+		return f.touch(e, fact.VariantID, fact.ItemID, fact.Required, func(l *Link) { l.Deleted = e.moment() })
 	case events.ItemCreated, events.ItemUpdated, events.ItemDeleted, events.ItemRestored,
 		events.LevelCreated, events.LevelUpdated, events.LevelDeleted, events.LevelRestored,
 		events.StockAdjusted, events.StockSet, events.IncomingSet,

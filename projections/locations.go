@@ -73,7 +73,7 @@ func (f locationsFold) apply(e *event) error {
 			l.Name, l.Address, l.Metadata = fact.Attributes.Name, fact.Attributes.Address, fact.Attributes.Metadata
 		})
 	case events.LocationClosed:
-		return f.touch(e, fact.LocationID, func(l *Location) { l.Deleted, l.LocationLinks = &e.at, events.NoLinks() })
+		return f.touch(e, fact.LocationID, func(l *Location) { l.Deleted, l.LocationLinks = e.moment(), events.NoLinks() })
 	case events.LocationLinked:
 		return f.touch(e, fact.LocationID, func(l *Location) { l.LocationLinks = l.With(fact) })
 	case events.LocationUnlinked:

@@ -66,19 +66,22 @@ type model struct {
 	file       *file
 	folds      []fold // of the parts, in their order
 	logger     *slog.Logger
-	queue      chan []*event // nil while it has to be fed again; guarded by mu, as only run takes it away
+	queue      chan []*event // another one whenever it has to be fed again; guarded by mu, but for run, which makes it
 
 	ploughTo uint64 // the position up to which it is far behind
+	ploughed int    // events in a transaction until then
 	careful  uint64 // the position up to which it goes in small steps all the same
 
 	cancel func()          // ends run; nil before it is started
+	refeed func()          // has it be fed again, from where it is
 	quit   <-chan struct{} // closed when run is to end
 	ended  chan struct{}   // closed when run has ended
 	left   chan struct{}   // closed when it was served, and another one is
 
-	pins   int           // answers that are read from it; guarded by core.mu
-	unused chan struct{} // closed when there are none; nil while nobody waits; guarded by core.mu
-	gone   chan struct{} // closed when the file is closed; nil while it need not be; guarded by core.mu
+	pins    int           // answers that are read from it; guarded by core.mu
+	unused  chan struct{} // closed when there are none; nil while nobody waits; guarded by core.mu
+	gone    chan struct{} // closed when the file is closed; nil while it need not be; guarded by core.mu
+	removed bool          // the file goes when it is closed; guarded by core.mu
 
 	mu      sync.Mutex
 	state   state
@@ -100,12 +103,17 @@ func openModel(ctx context.Context, cfg Config, d definition, e entry, head uint
 		return nil, err
 	}
 	m := &model{
-		ploughTo:   distance(at, head, cmp.Or(cfg.far, defaultFar)),
+		ploughTo: distance(at, head, cmp.Or(cfg.far, defaultFar)), ploughed: cmp.Or(cfg.ploughed, ploughEvents),
 		definition: d, generation: e.Number, made: e, file: f, state: state{at: at}, logger: cfg.Logger,
 		queue: make(chan []*event, queued), left: make(chan struct{}),
 	}
 	for _, p := range d.parts {
 		m.folds = append(m.folds, p.fold(f))
+	}
+	if m.ploughTo > 0 {
+		if err := f.writer.exec(ploughCache); err != nil {
+			return nil, errors.Join(err, f.close())
+		}
 	}
 	return m, nil
 }
@@ -190,18 +198,17 @@ type taken int
 const (
 	taking taken = iota // it is queued
 	waits               // it is not: the queue is full, and the model waits for its file
-	lost                // it is not: the model has to be fed again from where it is
-	gone                // it is not: the model is being closed
+	gone                // it is not: the model is being closed, or fed by another feed
 )
 
 // take queues a batch; patient, it does so however long the model waits for its
 // file.
-func (m *model) take(batch []*event, patient bool) taken {
+func (m *model) take(queue chan []*event, batch []*event, patient bool) taken {
 	for {
-		queue, now, changed := m.intake()
+		current, now, changed := m.intake()
 		switch {
-		case queue == nil:
-			return lost
+		case current != queue:
+			return gone
 		case len(queue) == cap(queue) && now.wait != nil && !patient:
 			return waits
 		}
@@ -215,28 +222,18 @@ func (m *model) take(batch []*event, patient bool) taken {
 	}
 }
 
-// intake is where batches go, nil while the model has to be fed again.
+// intake is where batches go.
 func (m *model) intake() (queue chan []*event, now state, changed <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.queue, m.state, m.changing()
 }
 
-// refeed makes a queue for a model that has to be fed again, and says after which
-// position.
-func (m *model) refeed() (after uint64) {
+// requeue gives up what is queued.
+func (m *model) requeue() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.queue = make(chan []*event, queued)
-	m.wake()
-	return m.state.at
-}
-
-// unfed gives up what is queued, as what came before it has to be fed again.
-func (m *model) unfed() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.queue = nil
 	m.wake()
 }
 
@@ -259,18 +256,11 @@ func (m *model) run(closing <-chan struct{}) {
 
 // next waits for a batch, and is nil when none comes any more.
 func (m *model) next(closing <-chan struct{}) []*event {
-	for {
-		queue, _, changed := m.intake()
-		if queue != nil {
-			changed = nil // only this goroutine takes the queue away
-		}
-		select {
-		case batch := <-queue:
-			return batch
-		case <-changed:
-		case <-closing:
-			return nil
-		}
+	select {
+	case batch := <-m.queue:
+		return batch
+	case <-closing:
+		return nil
 	}
 }
 
@@ -440,6 +430,12 @@ func (m *model) sealed(last uint64) {
 	}
 	for _, f := range m.folds {
 		f.trim()
+	}
+	if m.ploughTo > 0 && last >= m.ploughTo {
+		m.ploughTo = 0
+		if err := m.file.writer.exec(cache); err != nil { // then it keeps the large one
+			m.logger.Warn("a read model keeps a large cache", "model", m.name, "version", m.version, "err", err)
+		}
 	}
 	m.set(state{at: last})
 }

@@ -203,12 +203,15 @@ func (c *core) has(model string) bool {
 }
 
 // save writes the catalogue; mu is held, or nothing has been started.
-func (c *core) save() error {
-	all := catalogue{Models: make(map[string]*record)}
-	for _, l := range c.lines {
-		all.Models[l.name()] = l.record
+func (c *core) save() error { return c.saying(c.records()).write(c.dir) }
+
+// saying is a catalogue of records.
+func (c *core) saying(records [sources]*record) *catalogue {
+	all := &catalogue{Models: make(map[string]*record)}
+	for i, l := range c.lines {
+		all.Models[l.name()] = records[i]
 	}
-	return all.write(c.dir)
+	return all
 }
 
 // records are what the catalogue says now; mu is held.
@@ -219,7 +222,7 @@ func (c *core) records() (all [sources]*record) {
 	return all
 }
 
-// restore takes back what could not be saved; mu is held.
+// restore has the catalogue say something else; mu is held.
 func (c *core) restore(all [sources]*record) {
 	for i, l := range c.lines {
 		l.record = all[i]

@@ -5,10 +5,10 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -16,9 +16,14 @@ import (
 	"github.com/stockledger/stockledger/events"
 )
 
-// chunk is how many events of a stream are replayed at once, as long as nothing
-// is to be seen between them.
-const chunk = events.MaxBatch
+const (
+	// chunk is how many events of a stream are replayed at once, as long as nothing
+	// is to be seen between them.
+	chunk = events.MaxBatch
+	// parts is into how many parts they are cut when there is, and those again: two
+	// cuts come down to single events.
+	parts = 32
+)
 
 // since finds the first event after which each of the rows parts.
 func (c *contrast) since(ctx context.Context, rows []*apart) error {
@@ -29,7 +34,7 @@ func (c *contrast) since(ctx context.Context, rows []*apart) error {
 	var groups []*group
 	streams := make(map[string]*group)
 	for _, a := range rows {
-		ref := made[a.table.position(a.either())]
+		ref := made[a.origin()]
 		if a.since = ref; ref != nil && a.table.shape.once {
 			a.how = HowOwnEvent
 			continue
@@ -45,10 +50,26 @@ func (c *contrast) since(ctx context.Context, rows []*apart) error {
 		}
 		g.rows = append(g.rows, a)
 	}
+	return c.replayAll(ctx, groups)
+}
+
+// replayAll replays the streams of all groups.
+func (c *contrast) replayAll(ctx context.Context, groups []*group) (err error) {
+	if len(groups) == 0 {
+		return nil
+	}
+	replicas, closeAll, err := c.newReplicas(ctx, groups)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeAll()) }()
 	const stage = "finding the first events"
 	for i, g := range groups {
 		c.tell(stage, uint64(i), uint64(len(groups)))
-		if err := c.replay(ctx, g); err != nil {
+		if len(replicas) == 0 {
+			break // this program has no folds to replay with
+		}
+		if err := c.replay(ctx, g, replicas); err != nil {
 			return fmt.Errorf("replay %s: %w", g.stream, err)
 		}
 	}
@@ -75,13 +96,23 @@ func (a *apart) stream() string {
 	return ""
 }
 
-// refer reads the events that made rows, by position. Those that are not in the
+// origin is the position of the event that made the row, or of one in the stream
+// that makes it, 0 when nothing says it.
+func (a *apart) origin() uint64 {
+	if i := slices.Index(a.table.Columns, a.table.shape.within); i >= 0 {
+		at, _ := a.either()[i].(int64)
+		return uint64(max(0, at))
+	}
+	return a.table.position(a.either())
+}
+
+// refer reads the events that rows originate in, by position. Those that are not in the
 // log are left out.
 func (c *contrast) refer(ctx context.Context, rows []*apart) (map[uint64]*EventRef, error) {
 	made := make(map[uint64]*EventRef)
 	var positions []uint64
 	for _, a := range rows {
-		if at := a.table.position(a.either()); at > 0 && at <= c.position {
+		if at := a.origin(); at > 0 && at <= c.position {
 			positions = append(positions, at)
 		}
 	}
@@ -121,48 +152,48 @@ func refTo(e *events.Recorded) (*EventRef, error) {
 	}, nil
 }
 
-// replay folds the stream of a group again, by the folds of both sides as far as
-// they are known, and compares the rows they make with those that are there.
-func (c *contrast) replay(ctx context.Context, g *group) (err error) {
-	r, err := c.newReplay(ctx, g)
-	if err != nil || r == nil {
+// replay folds the stream of a group again, and compares the rows that makes with
+// those that are there.
+func (c *contrast) replay(ctx context.Context, g *group, replicas []*replica) error {
+	r := &replay{replicas: replicas}
+	for _, a := range g.rows {
+		r.rows = append(r.rows, &followed{apart: a})
+	}
+	err := r.run(c.store.Read(ctx, g.stream, 0), c.position)
+	switch {
+	case errors.Is(err, errUnfoldable): // then the stream explains nothing
+		return r.undo()
+	case err != nil:
 		return err
 	}
-	defer func() { err = errors.Join(err, r.close()) }()
+	return r.conclude()
+}
+
+var errUnfoldable = errors.New("a fold cannot apply an event")
+
+// run folds a stream up to a position of the log.
+func (r *replay) run(stream iter.Seq2[events.Recorded, error], position uint64) error {
 	var gathered []events.Recorded
-	for e, err := range c.store.Read(ctx, g.stream, 0) {
+	for e, err := range stream {
 		if err != nil {
 			return err
 		}
-		if e.Position > c.position {
+		if e.Position > position {
 			break
 		}
 		if gathered = append(gathered, e); len(gathered) < chunk {
 			continue
 		}
 		if err := r.take(gathered); err != nil {
-			return notFolded(err)
+			return err
 		}
 		gathered = nil
 	}
-	if err := r.take(gathered); err != nil {
-		return notFolded(err)
-	}
-	return r.conclude()
-}
-
-// notFolded passes over an event that a fold cannot apply: its stream does not
-// explain the rows then, which stay unknown.
-func notFolded(err error) error {
-	if blames(err) {
-		return nil
-	}
-	return err
+	return r.take(gathered)
 }
 
 // A replay follows the rows of a group through the events of their stream.
 type replay struct {
-	dir      string
 	replicas []*replica // of the served side and of the other one, or one for both
 	rows     []*followed
 }
@@ -177,52 +208,8 @@ type followed struct {
 	touched *events.Recorded    // what last changed it
 }
 
-// newReplay begins a replay, nil when there are no folds to replay with.
-func (c *contrast) newReplay(ctx context.Context, g *group) (_ *replay, err error) {
-	var definitions []definition
-	for _, s := range []side{c.served, c.other} {
-		if s.definition != nil && (len(definitions) == 0 || definitions[0].version != s.definition.version) {
-			definitions = append(definitions, *s.definition)
-		}
-	}
-	if len(definitions) == 0 {
-		return nil, nil //nolint:nilnil // there is none, and that is no error
-	}
-	r := new(replay)
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, r.close())
-		}
-	}()
-	if r.dir, err = os.MkdirTemp("", "stockledger-diff-"); err != nil {
-		return nil, err
-	}
-	for _, a := range g.rows {
-		r.rows = append(r.rows, &followed{apart: a})
-	}
-	for i, d := range definitions {
-		one, err := newReplica(ctx, c.store, filepath.Join(r.dir, fmt.Sprint(i)), d.making(g.rows))
-		if err != nil {
-			return nil, err
-		}
-		r.replicas = append(r.replicas, one)
-	}
-	return r, nil
-}
-
-func (r *replay) close() error {
-	var errs []error
-	for _, one := range r.replicas {
-		errs = append(errs, one.file.close())
-	}
-	if r.dir != "" {
-		errs = append(errs, os.RemoveAll(r.dir))
-	}
-	return errors.Join(errs...)
-}
-
 // take folds some events: all at once when what happens to the rows can be told
-// from how they are afterwards, and otherwise one by one.
+// from how they are afterwards, and otherwise in ever smaller parts.
 func (r *replay) take(recorded []events.Recorded) error {
 	if len(recorded) == 0 {
 		return nil
@@ -231,30 +218,30 @@ func (r *replay) take(recorded []events.Recorded) error {
 	if err != nil {
 		return err
 	}
-	closely := false
+	if len(recorded) > 1 && r.hides(after, recorded) {
+		if err := r.undo(); err != nil {
+			return err
+		}
+		for part := range slices.Chunk(recorded, (len(recorded)+parts-1)/parts) {
+			if err := r.take(part); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	for i, row := range r.rows {
-		closely = closely || row.hides(after[i], recorded)
-	}
-	if !closely {
-		for i, row := range r.rows {
-			row.note(after[i], recorded)
-		}
-		return r.commit()
-	}
-	for _, one := range r.replicas {
-		if err := one.undo(); err != nil {
-			return err
-		}
-	}
-	for n := range recorded {
-		if after, err = r.fold(recorded[n : n+1]); err != nil {
-			return err
-		}
-		for i, row := range r.rows {
-			row.note(after[i], recorded[n:n+1])
-		}
+		row.note(after[i], recorded)
 	}
 	return r.commit()
+}
+
+func (r *replay) hides(after [][2][]driver.Value, recorded []events.Recorded) bool {
+	for i, row := range r.rows {
+		if row.hides(after[i], recorded) {
+			return true
+		}
+	}
+	return false
 }
 
 // fold has all replicas fold events, and returns how the rows are then.
@@ -288,6 +275,14 @@ func (r *replay) commit() error {
 	return nil
 }
 
+func (r *replay) undo() error {
+	var errs []error
+	for _, one := range r.replicas {
+		errs = append(errs, one.undo())
+	}
+	return errors.Join(errs...)
+}
+
 // hides reports whether something may have happened to the row between the
 // events that is not to be seen after them.
 func (f *followed) hides(after [2][]driver.Value, recorded []events.Recorded) bool {
@@ -299,7 +294,7 @@ func (f *followed) hides(after [2][]driver.Value, recorded []events.Recorded) bo
 			continue
 		}
 		version, stated := f.versionOf(there)
-		if !f.versioned() || sameRow(f.made[i], there) ||
+		if !f.versioned() || f.makes(f.made[i], there) ||
 			stated && recorded[0].Version <= version && version <= recorded[len(recorded)-1].Version {
 			return true
 		}
@@ -310,6 +305,16 @@ func (f *followed) hides(after [2][]driver.Value, recorded []events.Recorded) bo
 // comesAndGoes reports whether a row may become what it was. Others say when they
 // were changed last. The streams that make these are short.
 func (a *apart) comesAndGoes() bool { return a.table.shape.location != "" }
+
+// makes reports whether a row that was made of one stream is the one that is
+// there, in all that the stream says of it.
+func (a *apart) makes(made, there []driver.Value) bool {
+	if i := slices.Index(a.table.Columns, a.table.shape.elsewhere); i >= 0 && made != nil && there != nil {
+		made, there = slices.Clone(made), slices.Clone(there)
+		made[i], there[i] = nil, nil
+	}
+	return sameRow(made, there)
+}
 
 // versioned reports whether rows of the table say of which version of their stream
 // they are.
@@ -333,7 +338,7 @@ func (f *followed) note(after [2][]driver.Value, recorded []events.Recorded) {
 		f.parted = last
 	}
 	for i, there := range [2][]driver.Value{f.served, f.other} {
-		if sameRow(f.made[i], there) && !sameRow(after[i], there) {
+		if f.makes(f.made[i], there) && !f.makes(after[i], there) {
 			f.left[i] = last
 		}
 	}
@@ -349,7 +354,7 @@ func (f *followed) note(after [2][]driver.Value, recorded []events.Recorded) {
 // conclude says of each row what the replay has shown.
 func (r *replay) conclude() error {
 	for _, f := range r.rows {
-		served, other := sameRow(f.made[0], f.served), sameRow(f.made[1], f.other)
+		served, other := f.makes(f.made[0], f.served), f.makes(f.made[1], f.other)
 		e := f.touched
 		switch {
 		case served && other && f.parted != nil:
@@ -380,7 +385,38 @@ func (d definition) making(rows []*apart) definition {
 	return d
 }
 
-// A replica is a model in a file of its own, for one stream only.
+// newReplicas makes one for each version of the folds that the two sides have and
+// this program knows. All streams are replayed in them, one after the other.
+func (c *contrast) newReplicas(ctx context.Context, groups []*group) (replicas []*replica, closeAll func() error, err error) {
+	var rows []*apart
+	for _, g := range groups {
+		rows = append(rows, g.rows...)
+	}
+	dir, err := os.MkdirTemp("", "stockledger-diff-")
+	if err != nil {
+		return nil, nil, err
+	}
+	closeAll = func() error {
+		var errs []error
+		for _, one := range replicas {
+			errs = append(errs, one.file.close())
+		}
+		return errors.Join(append(errs, os.RemoveAll(dir))...)
+	}
+	for _, s := range []side{c.served, c.other} {
+		if s.definition == nil || len(replicas) > 0 && replicas[0].version == s.definition.version {
+			continue
+		}
+		one, err := newReplica(ctx, c.store, dir, s.definition.making(rows))
+		if err != nil {
+			return nil, nil, errors.Join(err, closeAll())
+		}
+		replicas = append(replicas, one)
+	}
+	return replicas, closeAll, nil
+}
+
+// A replica is a model in a file of its own, for a few streams.
 type replica struct {
 	*model
 	begun bool // a transaction
@@ -388,11 +424,8 @@ type replica struct {
 
 // newReplica makes an empty one. Its file has no more indexes than it needs.
 func newReplica(ctx context.Context, store events.Store, dir string, d definition) (*replica, error) {
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, err
-	}
 	made, err := openModel(ctx, Config{Dir: dir, Store: store, Logger: slog.New(slog.DiscardHandler)}, d,
-		entry{Number: 1, Version: d.version, File: "replica.db"}, math.MaxInt64)
+		entry{Number: 1, Version: d.version, File: fileName(d.name, d.version, 1)}, math.MaxInt64)
 	if err != nil {
 		return nil, err
 	}
@@ -403,7 +436,7 @@ func newReplica(ctx context.Context, store events.Store, dir string, d definitio
 func (r *replica) fold(batch []*event) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			err = fmt.Errorf("%w: panic: %v\n%s", errUnfoldable, p, debug.Stack())
 		}
 	}()
 	if !r.begun {
@@ -412,13 +445,19 @@ func (r *replica) fold(batch []*event) (err error) {
 		}
 		r.begun = true
 	}
-	if err := r.apply(batch); err != nil {
-		return err
+	if err = r.apply(batch); err == nil {
+		err = r.flush(r.file.writer)
 	}
-	return r.flush(r.file.writer)
+	if blames(err) {
+		return fmt.Errorf("%w: %w", errUnfoldable, err)
+	}
+	return err
 }
 
 func (r *replica) commit() error {
+	if !r.begun {
+		return nil
+	}
 	r.begun = false
 	if err := r.file.writer.exec(`COMMIT`); err != nil {
 		return err
@@ -430,6 +469,9 @@ func (r *replica) commit() error {
 }
 
 func (r *replica) undo() error {
+	if !r.begun {
+		return nil
+	}
 	r.begun = false
 	r.forget()
 	return r.file.writer.exec(`ROLLBACK`)

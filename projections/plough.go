@@ -14,6 +14,10 @@ const (
 	ploughBytes  = 64 << 20 // of the events, as the log has them
 )
 
+// ploughCache has a writer keep more pages of its file, as a large transaction
+// touches more of them.
+const ploughCache = `PRAGMA cache_size = -65536`
+
 // ploughPause is how long a transaction stays open for events that do not come.
 const ploughPause = time.Second
 
@@ -55,11 +59,14 @@ func (m *model) plough(closing <-chan struct{}, batch []*event) {
 			if err := m.apply(batch); err != nil {
 				return err
 			}
+			if err := spill(w, m.folds); err != nil {
+				return err
+			}
 			events += len(batch)
 			for _, e := range batch {
 				bytes += len(e.Data) + len(e.Meta)
 			}
-			if events >= ploughEvents || bytes >= ploughBytes || last >= m.ploughTo || m.wanted() {
+			if events >= m.ploughed || bytes >= ploughBytes || last >= m.ploughTo || m.wanted() {
 				break
 			}
 		}
@@ -73,7 +80,7 @@ func (m *model) plough(closing <-chan struct{}, batch []*event) {
 	m.logger.Info("a read model that is far behind could not fold much at once; it goes in small steps",
 		"model", m.name, "version", m.version, "position", m.position(), "until", last, "err", err)
 	m.careful = last
-	m.unfed()
+	m.refeed()
 }
 
 // more waits for the batch that follows a position, though not for long, and not
@@ -82,12 +89,12 @@ func (m *model) more(closing <-chan struct{}, last uint64) []*event {
 	pause := time.NewTimer(ploughPause)
 	defer pause.Stop()
 	for {
-		queue, _, changed := m.intake()
+		_, _, changed := m.intake()
 		if m.wanted() {
 			return nil
 		}
 		select {
-		case batch := <-queue:
+		case batch := <-m.queue:
 			if batch = following(batch, last); len(batch) > 0 {
 				return batch
 			}

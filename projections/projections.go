@@ -2,22 +2,32 @@
 // that can be asked for. They know facts, not rules, and can always be thrown
 // away and built again.
 //
-// Each model is a fold with a name and a version, in one SQLite file of its own
-// such as movements.v1.db. The file says which log it was built from and up to
-// which position; that mark moves in the same transaction as the rows, so every
-// event counts exactly once. To add a model, write a fold beside the others and
-// a line in definitions; to change one, change its fold and raise its version.
+// Each model is a fold with a name and a version, made into rows once for each of
+// its generations, in one SQLite file each, such as movements.v1.db. The file says
+// which log it was built from and up to which position; that mark moves in the same
+// transaction as the rows, so every event counts exactly once. To add a model,
+// write a fold beside the others and a line in lineages; to change one, change its
+// fold and raise its version, and leave the old one among those before it.
+//
+// One generation of each model is served, which the file generations.json says.
+// The next one is built beside it, from the first event on, and switched to between
+// two queries at a position that both have reached. That happens by itself when the
+// version has changed. What was served is kept for a while, to go back to.
 //
 // A model that meets an event it cannot apply keeps everything before it, says
-// so loudly, and stops there. The other model goes on. It tries again when it is
-// next opened. A model whose file cannot be written, because the disk is full,
-// say, says so, keeps trying, and goes on by itself.
+// so loudly, and stops there. The others go on. It tries again when it is next
+// opened. A model whose file cannot be written, because the disk is full, say,
+// says so, keeps trying, and goes on by itself. One that does not get on for any
+// other reason is stuck, and says that.
 //
-// From events to rows: feed.go reads the log once for all models, event.go and
-// change.go read what events say, model.go runs one model, rows.go and file.go
-// are its rows in memory and on disk. From rows to answers: query.go has the
-// names, list.go the lists, of which selectors.go reads what is asked for and
-// find.go finds it, and index.go what the command engine asks.
+// From events to rows: feed.go reads the log once for all models that are near each
+// other, event.go and change.go read what events say, model.go runs one model and
+// plough.go one that is far behind, rows.go and file.go are its rows in memory and
+// on disk. Of generations: open.go says what is served, kept and built, rebuild.go
+// builds, generations.go switches and drops, hold.go has models be at one position,
+// and catalogue.go is the file. From rows to answers: query.go has the names,
+// list.go the lists, of which selectors.go reads what is asked for and find.go finds
+// it, and index.go what the command engine asks.
 package projections
 
 import (
@@ -53,6 +63,8 @@ type Config struct {
 	held int // rows of a table to keep in memory; 0 is defaultHeld
 	few  int // rows a list may look at and sort; 0 is defaultFew
 	far  int // events behind at which a new file has no indexes yet; 0 is defaultFar
+
+	ploughed int // events in a transaction of a model that is far behind; 0 is ploughEvents
 
 	longest time.Duration     // that a query may take; 0 is the constant
 	stuck   time.Duration     // after which a model that does not get on is stuck; 0 is the constant
@@ -167,19 +179,6 @@ func (cfg Config) lineages() [sources]lineage {
 		ofInventory: inventory,
 		ofMovements: {now: definition{name: "movements", version: 1, parts: []part{commandsPart, movementsPart}}},
 	}
-}
-
-// all are the models that are served.
-func (c *core) all() []*model {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var all []*model
-	for _, l := range c.lines {
-		if l.serves != nil {
-			all = append(all, l.serves)
-		}
-	}
-	return all
 }
 
 // serves is the model of a source that is served.

@@ -56,10 +56,10 @@ func (c *core) rebuild(ctx context.Context, lines []*line) error {
 		}
 		begun = append(begun, one)
 	}
+	c.start(begun...)
 	for i, one := range begun {
 		c.build(lines[i], one, head)
 	}
-	c.start(begun...)
 	return nil
 }
 
@@ -260,54 +260,62 @@ func (c *core) retire(one *model, removed bool) {
 
 // retired is retire with mu held. What it returns is closed when all is done.
 func (c *core) retired(one *model, removed bool) <-chan struct{} {
-	gone := make(chan struct{})
+	one.removed = one.removed || removed
 	if one.gone != nil {
 		return one.gone
 	}
-	one.gone = gone
+	one.gone = make(chan struct{})
 	if one.cancel != nil {
 		one.cancel()
-		c.unfeed(one)
+		c.part(one)
 	}
 	c.work.Go(func() {
-		defer close(gone)
-		if one.ended != nil {
-			<-one.ended
-		}
-		if !c.let(one) {
-			return
-		}
-		err := one.file.close()
-		if removed {
-			err = errors.Join(err, removeFiles(filepath.Join(c.dir, one.made.File)))
-		}
-		if err != nil {
+		defer close(one.gone)
+		if err := c.shelve(one); err != nil {
 			c.logger.Error("a generation of a read model cannot be closed", "model", one.name, "generation", one.generation, "err", err)
 		}
 	})
-	return gone
+	return one.gone
 }
 
-// let waits until nobody reads a generation. It reports false if everything is
-// closed first.
-func (c *core) let(one *model) bool {
-	c.mu.Lock()
-	for one.pins > 0 {
-		if one.unused == nil {
-			one.unused = make(chan struct{})
-		}
-		unused := one.unused
-		c.mu.Unlock()
-		select {
-		case <-unused:
-		case <-c.done:
-			return false
-		}
-		c.mu.Lock()
+// shelve closes the file of a generation that has been retired, unless everything
+// is closed first.
+func (c *core) shelve(one *model) error {
+	if one.ended != nil {
+		<-one.ended
 	}
+	if !c.unread(one) {
+		return nil
+	}
+	err := one.file.close()
+	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.files, one)
-	return true
+	if one.removed {
+		err = errors.Join(err, removeFiles(filepath.Join(c.dir, one.made.File)))
+	}
+	return err
+}
+
+// unread waits until nobody reads a generation. It reports false if everything is
+// closed first.
+func (c *core) unread(one *model) bool {
+	c.mu.Lock()
+	if one.pins == 0 {
+		c.mu.Unlock()
+		return true
+	}
+	if one.unused == nil {
+		one.unused = make(chan struct{})
+	}
+	unused := one.unused
+	c.mu.Unlock()
+	select {
+	case <-unused:
+		return true
+	case <-c.done:
+		return false
+	}
 }
 
 // A pace is how fast a generation is built, over the last while.

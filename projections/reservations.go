@@ -98,13 +98,13 @@ func (f reservationsFold) apply(e *event) error {
 		})
 	case events.ReservationReleased:
 		return f.touch(e, fact.ReservationID, fact.LevelID, fact.Quantity, func(r *Reservation) {
-			r.Status, r.Deleted = StatusReleased, &e.at
+			r.Status, r.Deleted = StatusReleased, e.moment()
 		})
 	case events.ReservationFulfilled:
 		return f.touch(e, fact.ReservationID, fact.LevelID, fact.Quantity.Plus(fact.Remaining), func(r *Reservation) {
 			r.Quantity, r.Fulfilled = fact.Remaining, r.Fulfilled.Plus(fact.Quantity)
 			if r.Quantity.IsZero() {
-				r.Status, r.Deleted = StatusFulfilled, &e.at
+				r.Status, r.Deleted = StatusFulfilled, e.moment()
 			}
 		})
 	case events.ReservationRestored:
@@ -155,7 +155,7 @@ func (f reservationsFold) flush(w *writer) error {
 			if err != nil {
 				return err
 			}
-			return reservationsTable.search.index(w, row.position, folded(row.written.Description), folded(r.Description))
+			return reservationsTable.search.index(w, row.position, row.had((*Reservation).searched), r.searched())
 		}
 	}
 	return f.rows.flush(
@@ -164,6 +164,9 @@ func (f reservationsFold) flush(w *writer) error {
 		write(`UPDATE reservations SET (`+reservationColumns+`)
 			= (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE position = ?`))
 }
+
+// searched is what of a reservation is found by words.
+func (r *Reservation) searched() string { return folded(r.Description) }
 
 const reservationColumns = `id, inventory_item_id, level_id, location_id, quantity, fulfilled_quantity, status,
 	line_item_id, description, external_id, created_by, allow_backorder, metadata, version, created_at, updated_at, deleted_at`

@@ -75,17 +75,34 @@ func (m *Models) snapshot(ctx context.Context) (_ *Snapshot, err error) {
 		}
 	}()
 	served := []*model{m.inventory, m.movements}
-	return s, m.together(ctx, served, func(position uint64) error {
-		s.position = position
-		for _, one := range served {
-			v, err := openView(ctx, one.name, one.file.path)
-			if err != nil {
+	for _, one := range served {
+		v, err := openView(ctx, one.name, one.file.path)
+		if err != nil {
+			return nil, err
+		}
+		s.views = append(s.views, v)
+	}
+	s.position, err = m.pinTogether(ctx, served, s.views)
+	return s, err
+}
+
+// pinTogether pins views of models while these are at one position.
+func (c *core) pinTogether(ctx context.Context, models []*model, views []*view) (position uint64, err error) {
+	err = c.together(ctx, models, func(at uint64) error {
+		position = at
+		for _, v := range views {
+			if err := v.pin(ctx, at); err != nil {
 				return err
 			}
-			s.views = append(s.views, v)
 		}
 		return nil
 	})
+	for _, v := range views {
+		if err == nil {
+			err = v.readTables(ctx)
+		}
+	}
+	return position, err
 }
 
 // Position is that of the last event that is in the rows.
@@ -164,9 +181,8 @@ func (s *Snapshot) find(model, table string) (*view, *viewed, error) {
 // A view is the file of a model as it was at one moment: a connection inside a
 // transaction that only reads.
 type view struct {
-	model    string
-	position uint64 // of the last event in it
-	tables   []*viewed
+	model  string
+	tables []*viewed
 
 	mu     sync.Mutex // of the connection
 	conn   driver.Conn
@@ -185,31 +201,32 @@ type viewed struct {
 	made   int     // and which event made it; -1 for nowhere
 }
 
-// openView takes a model's file as it is now.
-func openView(ctx context.Context, model, path string) (_ *view, err error) {
+// openView opens a model's file, to be pinned.
+func openView(ctx context.Context, model, path string) (*view, error) {
 	conn, err := connector{dsn(path, "query_only(1)", "busy_timeout(5000)", "cache_size(-8192)")}.Connect(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	v := &view{model: model, conn: conn, idle: make(map[string][]driver.Stmt)}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("%s: %w", path, err), v.close())
-		}
-	}()
-	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, `BEGIN`, nil); err != nil {
-		return nil, err
-	}
-	if err := v.query(ctx, `SELECT position FROM checkpoint`, nil, func(row []driver.Value) bool {
-		at, _ := row[0].(int64)
-		v.position = uint64(max(0, at))
-		return true
-	}); err != nil {
-		return nil, err
-	}
-	return v, v.readTables(ctx)
+	return &view{model: model, conn: conn, idle: make(map[string][]driver.Stmt)}, nil
 }
 
+// pin keeps the file as it is now, which is at a position.
+func (v *view) pin(ctx context.Context, position uint64) error {
+	if _, err := v.conn.(driver.ExecerContext).ExecContext(ctx, `BEGIN`, nil); err != nil {
+		return err
+	}
+	at := int64(-1)
+	err := v.query(ctx, `SELECT position FROM checkpoint`, nil, func(row []driver.Value) bool {
+		at, _ = row[0].(int64)
+		return true
+	})
+	if err == nil && at != int64(position) {
+		err = fmt.Errorf("the file of the read model %s is at position %d, not %d", v.model, at, position)
+	}
+	return err
+}
+
+// readTables reads which tables there are.
 func (v *view) readTables(ctx context.Context) error {
 	keys := make(map[*viewed]map[int64]string) // by their rank, from 1
 	err := v.query(ctx, `SELECT t.name, c.name, c.pk FROM pragma_table_list t JOIN pragma_table_info(t.name) c

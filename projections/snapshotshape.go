@@ -32,7 +32,9 @@ type shape struct {
 	made         string   // the column that says which event made the row; "" for none
 	doubled      bool     // that column has twice the position, and 1 for the second of a pair
 	once         bool     // a row is written by that event, and never again
-	location     string   // the column that says which location's events make the row, when it says of no event
+	within       string   // the column that has the position of an event in the stream that makes the row, when no event made it
+	location     string   // or the one that says which location's stream that is
+	elsewhere    string   // the column that events of other streams decide, too
 	columns      map[string]sense
 }
 
@@ -79,7 +81,7 @@ var shapes = []shape{
 	{model: "movements", table: "places", key: []string{"id"}, made: "position", once: true, columns: map[string]sense{
 		"position": asStored, "id": asStored,
 	}},
-	{model: "movements", table: "levels", key: []string{"id"}, made: "position", columns: map[string]sense{
+	{model: "movements", table: "levels", key: []string{"id"}, made: "position", elsewhere: "place", columns: map[string]sense{
 		"position": asStored, "id": asStored, "inventory_item_id": asStored, "place": asStored, "prompt": asStored,
 	}},
 	{model: "movements", table: "movements", made: "id", doubled: true, once: true, columns: map[string]sense{
@@ -91,7 +93,7 @@ var shapes = []shape{
 	{model: "movements", table: "backdated", made: "id", doubled: true, once: true, columns: map[string]sense{
 		"level": asStored, "effective_at": asMoment, "id": asStored, "stocked": asSparse, "reserved": asSparse, "incoming": asSparse,
 	}},
-	{model: "movements", table: "buckets", columns: map[string]sense{
+	{model: "movements", table: "buckets", within: "level", columns: map[string]sense{
 		"level": asStored, "effective_at": asFirst, "id": asStored, "movements": asStored,
 		"stocked": asSparse, "reserved": asSparse, "incoming": asSparse,
 	}},
@@ -180,10 +182,13 @@ func (s sense) stored(plain string) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s == asKey {
+		switch {
+		case s == asKey:
 			return quantityKey(q), nil
+		case q.IsZero():
+			return nil, nil //nolint:nilnil // that is how it is stored
 		}
-		return storeSparse(q), nil
+		return q.String(), nil
 	case asMoment, asFirst:
 		t, err := time.Parse(time.RFC3339Nano, plain)
 		return t.UnixMicro(), err

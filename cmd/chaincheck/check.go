@@ -59,8 +59,7 @@ type log struct {
 	known   *head // which the log must have; nil if there is none
 }
 
-// check reads an export to its end. Its error names the first position at which
-// something is wrong.
+// check reads an export to its end. Its error names the first position that is wrong.
 func check(r io.Reader, known *head) (*log, error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxLine)
@@ -184,14 +183,13 @@ func (l *log) finish(line []byte) error {
 		return fmt.Errorf("the log ends within a commit, with part %d of %d", l.part.Part, l.part.Parts)
 	}
 	if l.known != nil && l.known.Position > l.Position {
-		return fmt.Errorf("the log ends here, and the head is of position %d: %d events were cut off", l.known.Position, l.known.Position-l.Position)
+		return fmt.Errorf("the log ends here, and the head is of position %d: the end was cut off", l.known.Position)
 	}
 	return same(line, fmt.Sprintf(`{"head":{"log":%s,"position":%d,"digest":%s,"at":%s}}`,
 		quote(l.Log), l.Position, quote(l.Digest), quote(l.At)))
 }
 
-// same checks that a line has the bytes, and no others, with which one writes what
-// it says. So there is nothing in an export that can be changed and say the same.
+// same checks that a line is written in the one way there is to say what it says.
 func same(line []byte, written string) error {
 	if string(line) != written {
 		return errors.New("the line is not written as it must be")

@@ -1,7 +1,6 @@
 // Command chaincheck checks an exported log of a stockledger, and shares no code
 // with it: anybody can read it in ten minutes, or write another one from
-// docs/evidence.md. It ends with status 0 and a line of facts, or with status 1
-// and the first position at which something is wrong.
+// docs/evidence.md. Its exit status is 0 if all is right, and 1 if not.
 package main
 
 import (
@@ -59,7 +58,7 @@ func run(args []string, in io.Reader) (facts string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("ok: log %s: %d events of %d commits in %d streams, digest %s%s",
+	return fmt.Sprintf("ok: log %s: events %d, commits %d, streams %d, digest %s%s",
 		l.Log, l.Position, l.commits, len(l.streams), l.Digest, facts), nil
 }
 

@@ -18,6 +18,21 @@ import (
 )
 
 type demo struct {
+	Tour demoTour `cmd:"" default:"withargs" help:"Run a ledger with a small shop in it, and show around."`
+	Bug  demoBug  `cmd:"" help:"Watch a wrong read model being found, rebuilt, compared, switched and switched back."`
+}
+
+// Help implements kong.HelpProvider.
+func (demo) Help() string {
+	return `A shop with 200 items at 5 locations and 30 days behind it. Without more words it is the tour: the ledger stays up for you to try things.
+
+Examples:
+
+    stockledger demo
+    stockledger demo bug`
+}
+
+type demoTour struct {
 	Data       string `placeholder:"DIR" help:"The data directory; a temporary one when left out. It is kept either way."`
 	NATSListen string `name:"nats-listen" placeholder:"HOST:PORT" help:"Where the NATS server listens; 127.0.0.1:4222 when left out, or a free port when that is taken."`
 	HTTP       string `name:"http" placeholder:"HOST:PORT" help:"Where HTTP is served; 127.0.0.1:8080 when left out, or a free port when that is taken; off is not at all."`
@@ -25,7 +40,7 @@ type demo struct {
 }
 
 // Help implements kong.HelpProvider.
-func (demo) Help() string {
+func (demoTour) Help() string {
 	return `A shop with 200 items at 5 locations and 30 days behind it: a look at a level, an order for more than there is, an order that arrives
 twice, and the history of the level. Then the ledger stays up for you to try things, until it is interrupted.
 
@@ -35,7 +50,7 @@ Example:
 }
 
 // Run runs the demo until ctx is done.
-func (c *demo) Run(ctx context.Context, s streams, config *settings) (err error) {
+func (c *demoTour) Run(ctx context.Context, s streams, config *settings) (err error) {
 	if err := (natsapi.ServerConfig{Listen: c.NATSListen}).Check(); err != nil {
 		return err
 	}
@@ -73,7 +88,7 @@ func (c *demo) Run(ctx context.Context, s streams, config *settings) (err error)
 	return unannounce(c.ReadyFile)
 }
 
-func (c *demo) dir() (string, error) {
+func (c *demoTour) dir() (string, error) {
 	if c.Data != "" {
 		return c.Data, nil
 	}
@@ -81,7 +96,7 @@ func (c *demo) dir() (string, error) {
 }
 
 // open opens the ledger, on a free port if the usual one is taken.
-func (c *demo) open(ctx context.Context, dir, http string, s streams) (*host, error) {
+func (c *demoTour) open(ctx context.Context, dir, http string, s streams) (*host, error) {
 	config := hostConfig{
 		dir: dir, listen: cmp.Or(c.NATSListen, natsapi.DefaultListen),
 		http: http, anyPort: c.HTTP == "", logger: newLogger(s.err, "text"),
@@ -96,7 +111,7 @@ func (c *demo) open(ctx context.Context, dir, http string, s streams) (*host, er
 }
 
 // show seeds the shop and walks through it.
-func (c *demo) show(ctx context.Context, h *host, w io.Writer, config *settings) error {
+func (c *demoTour) show(ctx context.Context, h *host, w io.Writer, config *settings) error {
 	t := tour{host: h, w: w, config: config}
 	if err := t.seed(ctx); err != nil {
 		return fmt.Errorf("seed the shop: %w", err)

@@ -45,6 +45,9 @@ func (c *diff) Run(ctx context.Context, s streams, config *settings) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, op.Close()) }()
+	if err := c.settled(ctx, op, s); err != nil {
+		return err
+	}
 	rows := max(c.Rows, 1)
 	if c.All {
 		rows = -1
@@ -104,7 +107,7 @@ func showDifference(w io.Writer, document json.RawMessage, d projections.Differe
 			showRowDifference(w, r)
 		}
 		if more := unnamed(m); more > 0 {
-			fmt.Fprintf(w, "\n… and %s more; --all shows them\n", several(more, "row"))
+			fmt.Fprintf(w, "\n… and %s more; --all shows them\n", counted(more, "row"))
 		}
 	}
 	if d.Differing == 0 {
@@ -114,9 +117,9 @@ func showDifference(w io.Writer, document json.RawMessage, d projections.Differe
 }
 
 // unnamed is how many rows differ and are not among those that are shown.
-func unnamed(m projections.ModelDifference) (more int) {
+func unnamed(m projections.ModelDifference) (more uint64) {
 	for _, t := range m.Tables {
-		more += int(t.Different + t.Missing + t.Extra - t.Named) //nolint:gosec // G115: no table has as many rows
+		more += t.Different + t.Missing + t.Extra - t.Named
 	}
 	return more
 }

@@ -308,16 +308,26 @@ func (h *host) conditions(ctx context.Context) []httpapi.Condition {
 
 // driftCondition names the first row that is wrong, and no value of it.
 func driftCondition(d stockledger.Drift) httpapi.Condition {
-	c := httpapi.Condition{Name: "drift", OK: d.Wrong == 0}
-	switch {
-	case c.OK:
-	case d.First == nil:
-		c.Reason = fmt.Sprintf("%d rows of the read models are not what the log says", d.Wrong)
-	default:
-		c.Reason = fmt.Sprintf("%d rows of the read models are not what the log says, first %s of %s in %s of %s",
-			d.Wrong, d.First.Column, shortened(d.First.Key), d.First.Table, d.First.Model)
+	if d.Wrong == 0 {
+		return httpapi.Condition{Name: "drift", OK: true}
 	}
-	return c
+	return httpapi.Condition{Name: "drift", Reason: wrongRows(d) + firstWrong(d.First)}
+}
+
+func wrongRows(d stockledger.Drift) string {
+	return counted(d.Wrong, "wrong row") + " in the read models"
+}
+
+// firstWrong names a row.
+func firstWrong(f *stockledger.Finding) string {
+	switch {
+	case f == nil:
+		return ""
+	case f.Column == "":
+		return fmt.Sprintf(", first %s in %s of %s", shortened(f.Key), f.Table, f.Model)
+	default:
+		return fmt.Sprintf(", first %s of %s in %s of %s", f.Column, shortened(f.Key), f.Table, f.Model)
+	}
 }
 
 // shortened is the beginning of a text that somebody else made up.

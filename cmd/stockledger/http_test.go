@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/internal/httpapi"
 	"github.com/stockledger/stockledger/internal/natsapi"
@@ -233,5 +234,28 @@ func TestAPartThatStoppedIsNotReady(t *testing.T) {
 		{partStatus{Name: "feed", Error: "/secret/path is full"}, httpapi.Condition{Name: "feed", Reason: "it has stopped, or waits to go on"}},
 	} {
 		require.Equal(t, c.want, c.part.condition())
+	}
+}
+
+func TestAWrongRowIsNotReady(t *testing.T) {
+	t.Parallel()
+	row := stockledger.Finding{Model: "inventory", Table: "levels", Key: "mug", Column: "stocked_quantity", Message: "secret"}
+	for _, c := range []struct {
+		drift stockledger.Drift
+		want  httpapi.Condition
+	}{
+		{stockledger.Drift{}, httpapi.Condition{Name: "drift", OK: true}},
+		{stockledger.Drift{Trouble: "it cannot look"}, httpapi.Condition{Name: "drift", OK: true}},
+		{stockledger.Drift{Wrong: 1}, httpapi.Condition{Name: "drift", Reason: "1 wrong row in the read models"}},
+		{
+			stockledger.Drift{Wrong: 2, First: &row},
+			httpapi.Condition{Name: "drift", Reason: "2 wrong rows in the read models, first stocked_quantity of mug in levels of inventory"},
+		},
+		{
+			stockledger.Drift{Wrong: 1, First: &stockledger.Finding{Model: "inventory", Table: "levels", Key: strings.Repeat("é", 90)}},
+			httpapi.Condition{Name: "drift", Reason: "1 wrong row in the read models, first " + strings.Repeat("é", 79) + "… in levels of inventory"},
+		},
+	} {
+		require.Equal(t, c.want, driftCondition(c.drift))
 	}
 }

@@ -97,7 +97,7 @@ func TestNobodyHasToWaitForARebuild(t *testing.T) {
 		stop()
 		return operations.Generations{Generations: []projections.Generation{{Model: "inventory", Number: 2, State: projections.Building}}}, nil
 	})
-	_, err := new(rebuild).wait(ctx, running, streams{err: new(bytes.Buffer)}, []projections.Generation{{Model: "inventory", Number: 2}})
+	_, err := awaitRebuild(ctx, running, streams{err: new(bytes.Buffer)}, []projections.Generation{{Model: "inventory", Number: 2}})
 	require.Equal(t, "interrupted", fault.Code(err))
 }
 
@@ -117,10 +117,10 @@ func TestHowFarARebuildIs(t *testing.T) {
 	require.Empty(t, look(inventory, movements), "nothing is said of what has only begun")
 	inventory.Position, inventory.Rate, inventory.Remaining = 60, 20, 1.2
 	movements.Position, movements.Rate, movements.Remaining = 20, 10, 8
-	require.Equal(t, "rebuilding inventory, movements: 80 of 200 events, 30 a second, 8s left\n", look(inventory, movements))
+	require.Equal(t, "rebuilding inventory and movements: 80 of 200 events, 30 a second, 8s left\n", look(inventory, movements))
 	movements.Position, movements.Head, movements.Waiting = 30, 110, "the disk is full"
 	require.Equal(t, "generation 2 of movements cannot go on yet: the disk is full\n"+
-		"rebuilding inventory, movements: 90 of 210 events, 30 a second, 8s left\n", look(inventory, movements))
+		"rebuilding inventory and movements: 90 of 210 events, 30 a second, 8s left\n", look(inventory, movements))
 }
 
 func TestARebuildThatWillNotCatchUp(t *testing.T) {

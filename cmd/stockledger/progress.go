@@ -48,14 +48,17 @@ func progressBeside(s streams) *progress {
 
 // begin starts a piece of work of total steps, or of -1 when that is not known.
 func (p *progress) begin(name string, total int) {
+	p.open(name, total, progressbar.OptionShowIts(), progressbar.OptionSetItsString(p.unit))
+}
+
+func (p *progress) open(name string, total int, options ...progressbar.Option) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.name, p.total, p.done, p.told = name, total, 0, time.Now()
 	if p.terminal {
-		p.bar = progressbar.NewOptions(total,
-			progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(name), progressbar.OptionShowCount(),
-			progressbar.OptionShowIts(), progressbar.OptionSetItsString(p.unit), progressbar.OptionSetWidth(30),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+		p.bar = progressbar.NewOptions(total, append(options,
+			progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(p.described()), progressbar.OptionShowCount(),
+			progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())...)
 	}
 }
 
@@ -86,7 +89,8 @@ func (p *progress) add(n int) {
 }
 
 // at says that so many steps of a piece of work are done, of a total that may have
-// grown; 0 is not known. It begins the piece when it is another one.
+// grown; 0 is not known. It begins the piece when it is another one. Somebody else
+// does the work and may have begun long ago, so the bar does not say how fast it is.
 func (p *progress) at(name string, done, total uint64) {
 	steps, all := int(done), int(total) //nolint:gosec // G115: positions, rows and bytes stay below 2^63
 	p.mu.Lock()
@@ -94,7 +98,7 @@ func (p *progress) at(name string, done, total uint64) {
 	p.mu.Unlock()
 	if !same {
 		p.end()
-		p.begin(name, cmp.Or(all, -1))
+		p.open(name, cmp.Or(all, -1), progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false))
 	}
 	p.mu.Lock()
 	more := steps - p.done
@@ -110,11 +114,22 @@ func (p *progress) at(name string, done, total uint64) {
 	}
 }
 
-// beside is said with how far it is, where the bar does not say it already.
+// beside is said with how far it is.
 func (p *progress) beside(note string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.note = note
+	if p.bar != nil {
+		p.bar.Describe(p.described())
+	}
+}
+
+// described is the name of the work with what is said beside it.
+func (p *progress) described() string {
+	if p.note == "" {
+		return p.name
+	}
+	return p.name + ", " + p.note
 }
 
 // say prints a line above the bar.

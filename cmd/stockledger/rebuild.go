@@ -55,7 +55,7 @@ func (c *rebuild) Run(ctx context.Context, s streams, config *settings) (err err
 		return err
 	}
 	if c.Wait {
-		if begun, err = c.wait(ctx, op, s, begun); err != nil {
+		if begun, err = awaitRebuild(ctx, op, s, begun); err != nil {
 			return err
 		}
 	}
@@ -117,9 +117,23 @@ func modelsOf(all []projections.Generation) []string {
 // lookEvery is how often it is looked how far a rebuild is.
 const lookEvery = 200 * time.Millisecond
 
-// wait shows how far generations are until they have caught up, and returns them
-// as they are then.
-func (c *rebuild) wait(ctx context.Context, op operator, s streams, begun []projections.Generation) ([]projections.Generation, error) {
+// settled returns once the generations that were being built, or were ready, when
+// a directory was last open have caught up. A server has done so long ago.
+func (o onLedger) settled(ctx context.Context, op operator, s streams) error {
+	if !o.local() {
+		return nil
+	}
+	all, err := operate[operations.Generations](ctx, op, "list-generations", nil)
+	if err != nil {
+		return err
+	}
+	_, err = awaitRebuild(ctx, op, s, slices.DeleteFunc(all.Generations, func(g projections.Generation) bool { return !isBuilding(g) }))
+	return err
+}
+
+// awaitRebuild shows how far generations are until they have caught up, and
+// returns them as they are then.
+func awaitRebuild(ctx context.Context, op operator, s streams, begun []projections.Generation) ([]projections.Generation, error) {
 	bar := newProgress(s.err)
 	bar.unit = "events"
 	defer bar.end()
@@ -168,15 +182,13 @@ func tellRebuild(bar *progress, now []projections.Generation) {
 	var names []string
 	for _, g := range now {
 		done, total = done+g.Position, total+max(g.Head, g.Position)
-		if isBuilding(g) {
-			names = append(names, g.Model)
-		}
+		names = append(names, g.Model)
 		if g.Waiting != "" {
 			bar.sayOnce("generation %d of %s cannot go on yet: %s", g.Number, g.Model, g.Waiting)
 		}
 	}
 	bar.beside(paceOf(now))
-	bar.at("rebuilding "+strings.Join(names, ", "), done, total)
+	bar.at("rebuilding "+strings.Join(names, " and "), done, total)
 }
 
 // paceOf is how fast generations are built, taken together, and when the last of

@@ -131,6 +131,5 @@ func (h health) drifted() error {
 	if h.Drift.First != nil {
 		first = ", the first of them: " + h.Drift.First.Message
 	}
-	return fmt.Errorf("%d rows of the read models are not what the log says%s; stockledger verify looks at all of them, stockledger rebuild builds them anew",
-		h.Drift.Wrong, first)
+	return fmt.Errorf("%s%s; stockledger verify looks at all of them, stockledger rebuild builds them anew", wrongRows(*h.Drift), first)
 }

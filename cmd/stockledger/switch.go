@@ -38,6 +38,9 @@ func (c *switchModels) Run(ctx context.Context, s streams, config *settings) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, op.Close()) }()
+	if err := c.settled(ctx, op, s); err != nil {
+		return err
+	}
 	return c.turn(ctx, op, s, config)
 }
 

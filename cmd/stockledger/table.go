@@ -118,8 +118,10 @@ var shapes = map[string][]column{
 	},
 	"generations": {
 		col("MODEL", "model"), num("GENERATION", "generation"), num("VERSION", "version"), col("STATE", "state"),
-		num("POSITION", "position"), num("BEHIND", "behind"), {header: "PACE", value: pace},
-		{header: "SIZE", value: func(r row) string { return size(r, "bytes") }, right: true}, when("MADE", "made_at"),
+		num("POSITION", "position"), num("BEHIND", "behind"),
+		{header: "PACE", value: pace},
+		{header: "SIZE", value: func(r row) string { return size(r, "bytes") }, right: true},
+		when("MADE", "made_at"),
 		{header: "WHY NOT", value: func(r row) string { return cmp.Or(r.text("stopped"), r.text("waiting")) }},
 	},
 	"models": {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 
 	"github.com/stockledger/stockledger/internal/audit"
 	"github.com/stockledger/stockledger/internal/operations"
@@ -72,14 +71,20 @@ func showReport(w io.Writer, document json.RawMessage, report audit.Report) erro
 		fmt.Fprintf(w, "wrong: %s\n", cell(f.Message))
 	}
 	wrong := report.Wrong()
-	if more := int(wrong) - len(report.Findings); more > 0 { //nolint:gosec // G115: no ledger has as many rows
-		fmt.Fprintf(w, "… and %d more; --rows shows them\n", more)
+	if named := uint64(len(report.Findings)); wrong > named {
+		fmt.Fprintf(w, "… and %d more; --rows shows them\n", wrong-named)
 	}
 	verdict := "everything is right"
 	if wrong > 0 {
-		verdict = strconv.FormatUint(wrong, 10) + " wrong"
+		verdict = counted(wrong, "thing") + " wrong"
 	}
-	fmt.Fprintf(w, "%s: %d events of %d streams up to position %d, and %d rows\n", verdict, report.Events, report.Streams, report.Position, report.Rows)
+	fmt.Fprintf(w, "%s: %s of %s up to position %d, and %s\n", verdict,
+		counted(report.Events, "event"), counted(report.Streams, "stream"), report.Position, counted(report.Rows, "row"))
 	fmt.Fprintf(w, "head: %s\n", report.Head)
 	return nil
+}
+
+// counted is several of what there may be very many of.
+func counted(n uint64, thing string) string {
+	return several(int(n), thing) //nolint:gosec // G115: the log has fewer events
 }

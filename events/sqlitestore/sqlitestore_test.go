@@ -69,6 +69,24 @@ func mustAppend(t *testing.T, s events.Store, commits ...events.Commit) {
 	require.NoError(t, err)
 }
 
+func TestALogIsMadeWithAGivenIdentityOnce(t *testing.T) {
+	path, id := newPath(t), "6f1c6f3a-54a4-4b7e-9d1b-2f8f8c1f0a11"
+	s, err := sqlitestore.Create(path, id)
+	require.NoError(t, err)
+	require.Equal(t, id, s.LogID())
+	require.NoError(t, s.Close())
+	require.Equal(t, id, open(t, path).LogID())
+
+	closed := newPath(t)
+	require.NoError(t, open(t, closed).Close())
+	_, err = sqlitestore.Create(closed, id)
+	require.ErrorContains(t, err, "there is something in the file already")
+	for _, odd := range []string{"", "x", "'); DROP TABLE events; --", strings.ToUpper(id), "{" + id + "}"} {
+		_, err = sqlitestore.Create(newPath(t), odd)
+		require.ErrorContains(t, err, "is no UUID")
+	}
+}
+
 func TestSecondOpenerIsRefusedByName(t *testing.T) {
 	path := newPath(t)
 	first := open(t, path)

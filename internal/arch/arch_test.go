@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"events/sqlitestore":  {"events"},
 	"events/storetest":    {"events"},
 	"internal/arch":       {},
-	"internal/audit":      {"events", "projections"},
+	"internal/audit":      {"events", "internal/fault", "projections"},
 	"internal/backup":     {"events", "events/sqlitestore", "internal/audit", "internal/evidence", "internal/fault", "projections"},
 	"internal/doctest":    {},
 	"internal/evidence":   {"events", "internal/fault"},

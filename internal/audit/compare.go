@@ -34,10 +34,9 @@ type difference struct {
 // A layout says where in the rows of a table the columns of its sheet are.
 type layout struct {
 	*sheet
-	plain   []int
-	words   [][]int
-	number  int // -1 for the position
-	unknown []string
+	plain  []int
+	words  [][]int
+	number int // -1 for the position
 }
 
 // layouts finds the columns of all sheets in the tables of a snapshot. It fails

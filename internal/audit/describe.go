@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-
 	"fmt"
 	"maps"
 	"math"
@@ -114,7 +113,7 @@ func (d *describer) stream(ctx context.Context, stream string, all []difference)
 	}
 	found := make([]Finding, len(all))
 	for i := range traces {
-		found[i] = d.finding(b, traces[i].difference, traces[i].at)
+		found[i] = d.finding(b, traces[i].difference, traces[i].since())
 	}
 	return found, nil
 }
@@ -122,35 +121,83 @@ func (d *describer) stream(ctx context.Context, stream string, all []difference)
 // A trace follows what a row should have been from event to event.
 type trace struct {
 	difference
-	line    func(*line) // writes what the row should be now; nil before it was made
-	last    *line
-	matched bool // the served row is what it should have been
-	at      Finding
+	line   func(*line) // writes what the row should be now; nil before it was made
+	now    line
+	values []tracedValue // those that differ in the end
+	at     Finding       // the last event that changed one of them
 }
 
-// follow notes the event if it is the first one after which the served row is wrong.
+// A tracedValue is a value of a served row, and since when it is wrong.
+type tracedValue struct {
+	served  func(*line) bool // is what the row should be
+	matched bool             // it once was
+	since   *Finding         // the first event after it was right for the last time
+}
+
+// values are those of a row that differ.
+func (l *layout) values(s seeds, d difference) (all []tracedValue) {
+	if d.served == nil || d.wanted == nil {
+		return nil
+	}
+	for i, at := range l.plain {
+		is := func(now *line) bool { return now.plain[i] == d.served.Values[at] }
+		if !is(d.wanted) {
+			all = append(all, tracedValue{served: is})
+		}
+	}
+	for i, group := range l.words {
+		values := make([]text, len(group))
+		for n, at := range group {
+			values[n] = d.served.Values[at]
+		}
+		digest := s.digest(values...)
+		if digest != d.wanted.words[i] {
+			all = append(all, tracedValue{served: func(now *line) bool { return now.words[i] == digest }})
+		}
+	}
+	return all
+}
+
+// follow looks at what a row should be after an event.
 func (d *describer) follow(t *trace, b *books, e *entry) {
 	if e.Position == t.event() {
 		t.at = e.place()
 		t.line = b.writer(t.sheet, t.number, d.sites)
+		t.values = d.layouts[t.sheet].values(d.seeds, t.difference)
 	}
-	if t.line == nil || t.served == nil || t.wanted == nil {
+	if t.line == nil || len(t.values) == 0 {
 		return
 	}
-	now := new(line)
-	t.line(now)
-	if t.last != nil && slices.Equal(now.plain, t.last.plain) && slices.Equal(now.words, t.last.words) {
+	var now line
+	t.line(&now)
+	if slices.Equal(now.plain, t.now.plain) && slices.Equal(now.words, t.now.words) {
 		return
 	}
-	t.last = now
-	if matches := d.layouts[t.sheet].same(d.seeds, now, t.served, nil); matches || !t.matched {
-		t.matched = matches
-		if !matches {
-			t.at = e.place()
+	t.now, t.at = now, e.place()
+	for i := range t.values {
+		v := &t.values[i]
+		switch is := v.served(&now); {
+		case is:
+			v.matched, v.since = true, nil
+		case v.matched:
+			since := t.at
+			v.matched, v.since = false, &since
 		}
-		return
 	}
-	t.matched, t.at = false, e.place()
+}
+
+// since is the first event after which the row is wrong, as far as its values tell:
+// the first one after one of them was right for the last time. When none ever was,
+// it is the last event that changed the row.
+func (t *trace) since() Finding {
+	first := t.at
+	known := false
+	for _, v := range t.values {
+		if v.since != nil && (!known || v.since.Position < first.Position) {
+			first, known = *v.since, true
+		}
+	}
+	return first
 }
 
 // writer is what writes the line of a row that was just made; nil when the row

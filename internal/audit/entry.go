@@ -19,9 +19,24 @@ type entry struct {
 	at      int64 // when it was recorded, in microseconds since 1970
 }
 
+// readEntry reads an event but for its answer, of which no row is made.
 func readEntry(recorded events.Recorded) *entry {
-	e := &entry{Recorded: recorded}
-	e.meta, e.metaErr = recorded.Metadata()
+	meta, err := recorded.Origin()
+	return newEntry(recorded, meta, err)
+}
+
+// readWhole reads all of an event from its bytes, whatever its store remembers of it.
+func readWhole(recorded events.Recorded) *entry {
+	stored := events.Recorded{
+		Position: recorded.Position, Stream: recorded.Stream, Version: recorded.Version, Type: recorded.Type,
+		Data: recorded.Data, Meta: recorded.Meta, Prev: recorded.Prev, Hash: recorded.Hash,
+	}
+	meta, err := stored.Metadata()
+	return newEntry(stored, meta, err)
+}
+
+func newEntry(recorded events.Recorded, meta events.Meta, err error) *entry {
+	e := &entry{Recorded: recorded, meta: meta, metaErr: err}
 	e.at = e.meta.Recorded.UnixMicro()
 	e.fact, e.factErr = recorded.Fact()
 	return e
@@ -104,17 +119,13 @@ func (s seeds) key(id string) key { return key{maphash.String(s.a, id), maphash.
 func (s seeds) digest(values ...text) uint64 {
 	var h maphash.Hash
 	h.SetSeed(s.a)
-	var length [8]byte
 	for _, v := range values {
 		if !v.Valid {
 			_ = h.WriteByte(0)
 			continue
 		}
 		_ = h.WriteByte(1)
-		for i := range length {
-			length[i] = byte(len(v.String) >> (8 * i))
-		}
-		_, _ = h.Write(length[:])
+		maphash.WriteComparable(&h, len(v.String))
 		_, _ = h.WriteString(v.String)
 	}
 	return h.Sum64()

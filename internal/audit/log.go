@@ -180,27 +180,36 @@ func (r *logReader) read(ctx context.Context, through uint64, do func(events.Rec
 // fill reads the next batch. It leaves none when nothing more can be read up to a
 // position.
 func (r *logReader) fill(ctx context.Context, through uint64) error {
-	for tries := 0; ; tries++ {
-		if r.stop == nil {
+	for skipped := 0; ; {
+		anew := r.stop == nil
+		if anew {
 			r.next, r.stop = iter.Pull2(r.store.Subscribe(ctx, r.at))
 		}
 		batch, err, _ := r.next()
 		if err == nil {
-			r.rest = batch
+			if r.rest = batch; skipped > 0 {
+				r.missing(r.at, "the log cannot be read at this position")
+			}
 			return nil
 		}
 		r.close()
 		if ctx.Err() != nil || errors.Is(err, events.ErrClosed) || errors.Is(err, events.ErrOtherLog) {
 			return err
 		}
-		// A read of several fails as one: only its first may be passed over.
-		r.at++
-		r.checks.see("positions", false)
-		if tries == 0 {
-			r.checks.find("positions", Finding{Position: r.at}, "the log cannot be read after position %d: %v", r.at-1, err)
+		if !anew { // a read of many fails as one: try again with few
+			continue
 		}
-		if r.at >= through || tries == maxGap {
+		if r.at+1 >= through || skipped == maxGap {
+			r.missing(r.at+1, err.Error())
 			return nil
 		}
+		r.at++
+		skipped++
 	}
+}
+
+// missing notes that what is at a position cannot be read.
+func (r *logReader) missing(position uint64, why string) {
+	r.checks.see("positions", false)
+	r.checks.find("positions", Finding{Position: position}, "position %d: %s", position, why)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/internal/fault"
+	"github.com/stockledger/stockledger/projections"
 )
 
 type object = map[string]any
@@ -51,15 +52,45 @@ func newShop(t testing.TB, ledger *stockledger.Ledger, items int, seed uint64) *
 
 var (
 	shopPlaces     = []string{"berlin", "paris", "oslo", "rome"}
-	shopQuantities = []string{"1", "2", "7", "0.5", "12.25", "1000", "99999999999999999", "0.000000000000000001"}
+	shopQuantities = []string{"1", "1", "2", "2", "3", "7", "0.5", "12.25", "1000"}
 )
 
 func pick[T any](s *shop, all []T) T { return all[s.random.IntN(len(all))] }
 
-func (s *shop) item() string     { return fmt.Sprint("item ", s.random.IntN(s.items)) }
-func (s *shop) variant() string  { return fmt.Sprint("variant-", s.random.IntN(s.items)) }
-func (s *shop) quantity() string { return pick(s, shopQuantities) }
-func (s *shop) promise() string  { return fmt.Sprint("res-", s.random.IntN(4*s.items)) }
+func (s *shop) item() string { return fmt.Sprint("item ", s.random.IntN(s.items)) }
+
+// living is an item that is not deleted.
+func (s *shop) living() string {
+	s.settle()
+	page, err := s.ledger.Models().ListItems(s.t.Context(), projections.List{})
+	require.NoError(s.t, err)
+	return page.Rows[0].ID
+}
+
+func (s *shop) variant() string { return fmt.Sprint("variant-", s.random.IntN(s.items)) }
+func (s *shop) quantity() string {
+	if s.random.IntN(60) == 0 {
+		return pick(s, []string{"99999999999999999", "0.000000000000000001"})
+	}
+	return pick(s, shopQuantities)
+}
+func (s *shop) promise() string { return fmt.Sprint("res-", s.random.IntN(4*s.items)) }
+
+// furnish sees to it that every table has some rows, whatever the shop does besides.
+func (s *shop) furnish() {
+	for n := range 3 {
+		item, place := fmt.Sprint("vase ", n), fmt.Sprint("hall ", n)
+		s.do("create-stock-locations", object{"id": place, "name": "Hall"})
+		s.do("update-stock-location-links", object{"id": place, "sales_channels": object{"add": []string{"web", "fair"}}})
+		s.do("create-inventory-items", object{"id": item, "location_levels": []object{
+			{"location_id": place, "stocked_quantity": 5}, {"location_id": "attic", "stocked_quantity": 5},
+		}})
+		s.backdate("adjust-inventory-levels", object{"inventory_item_id": item, "location_id": place, "adjustment": 2})
+		s.do("create-reservations", object{"id": item, "inventory_item_id": item, "location_id": place, "quantity": 2})
+		s.do("attach-inventory-items", []object{{"variant_id": "bouquet", "inventory_item_id": item, "required_quantity": 2}})
+		s.do("delete-inventory-levels", object{"inventory_item_id": item, "location_id": "attic", "force": true})
+	}
+}
 
 // trade gives so many random commands.
 func (s *shop) trade(orders int) {
@@ -75,7 +106,7 @@ func (s *shop) order() {
 	switch s.random.IntN(24) {
 	case 0, 1:
 		s.do("create-inventory-items", object{
-			"id": item, "sku": pick(s, []string{"SKU " + item, "shared", ""})[0:], "title": "Ünï " + item, "weight": number(),
+			"id": item, "sku": pick(s, []any{"SKU " + item, "shared", nil}), "title": "Ünï " + item, "weight": number(),
 			"metadata":        object{"a": []int{1, 2}},
 			"location_levels": []object{{"location_id": place, "stocked_quantity": number(), "incoming_quantity": 3}},
 		})
@@ -117,7 +148,7 @@ func (s *shop) order() {
 	case 22:
 		s.link(item)
 	case 23:
-		s.locate(place)
+		s.locate(pick(s, append([]string{"lima"}, shopPlaces...)))
 	}
 }
 
@@ -133,18 +164,18 @@ func (s *shop) link(item string) {
 }
 
 func (s *shop) locate(place string) {
-	switch s.random.IntN(4) {
-	case 0:
+	switch s.random.IntN(8) {
+	case 0, 4, 5:
 		s.do("create-stock-locations", object{"id": place, "name": "In " + place, "address": object{"address_1": "Main St 1", "country_code": "de"}})
-	case 1:
+	case 1, 6:
 		s.do("update-stock-locations", object{"id": place, "name": s.quantity(), "metadata": object{"x": "y"}})
-	case 2:
-		s.do("update-location-links", object{
-			"id": place, "sales_channels": object{"add": []string{"web", "shop" + s.quantity()}},
+	case 2, 7:
+		s.do("update-stock-location-links", object{
+			"id": place, "sales_channels": object{"add": []string{"web", "shop" + s.quantity()}, "remove": []string{"shop" + s.quantity()}},
 			"fulfillment_sets": object{"add": []object{{"name": "ship " + s.quantity(), "type": "shipping"}}},
 		})
 	case 3:
-		s.do("delete-stock-locations", []string{place})
+		s.do("delete-stock-locations", []string{"lima"})
 	}
 }
 
@@ -153,9 +184,25 @@ func (s *shop) do(name string, body any) {
 	env := commands.Envelope{
 		Actor: pick(s, []string{"ann", "bob", ""}), Reason: pick(s, []string{"count", ""}), Reference: fmt.Sprint("doc:", s.orders/3),
 	}
-	if s.random.IntN(3) == 0 {
-		env.Effective = time.Now().Add(-time.Duration(s.random.Int64N(int64(3000 * time.Hour)))).Truncate(time.Microsecond)
+	if s.orders%2 == 0 {
+		env.Key = fmt.Sprint(s.random.Uint64())
 	}
+	if s.random.IntN(3) == 0 {
+		env.Effective = s.past()
+	}
+	s.send(env, name, body)
+}
+
+// backdate gives a command that was carried out in the past.
+func (s *shop) backdate(name string, body any) {
+	s.send(commands.Envelope{Effective: s.past()}, name, body)
+}
+
+func (s *shop) past() time.Time {
+	return time.Now().Add(-time.Duration(s.random.Int64N(int64(3000 * time.Hour)))).Truncate(time.Microsecond)
+}
+
+func (s *shop) send(env commands.Envelope, name string, body any) {
 	text, err := json.Marshal(body)
 	require.NoError(s.t, err)
 	if _, err = s.ledger.DoJSON(s.t.Context(), env, name, text); err == nil {

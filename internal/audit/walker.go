@@ -3,7 +3,11 @@ package audit
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
+	"maps"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +29,9 @@ type WalkerConfig struct {
 	// nil does.
 	Now  func() time.Time
 	Wait func(ctx context.Context, d time.Duration)
+
+	kept int    // rows to keep in books; 0 is mostKept
+	gap  uint64 // events to bring them up to date by; 0 is mostGap
 }
 
 // Defaults of a [WalkerConfig].
@@ -33,43 +40,94 @@ const (
 	DefaultEvery = 15 * time.Second
 )
 
+// Bounds of a walker.
+const (
+	// work is about how long it works before it rests. A snapshot is held no longer.
+	work = 40 * time.Millisecond
+	// leastEvents and mostEvents are how many events it looks at between two rests.
+	leastEvents, mostEvents = 256, 4096
+	// longestRest is what it waits for at most, after it could not look or worked long.
+	longestRest = 5 * time.Second
+	// mostWrong is how many wrong rows it remembers. There may be more.
+	mostWrong = 10_000
+	// mostDescribed is how many of those that a look finds are told apart.
+	mostDescribed = 20
+)
+
 // A WalkState is how far a walker is and what it has found.
 type WalkState struct {
 	Round     uint64        `json:"round"`      // that it is on, from 1
 	Position  uint64        `json:"position"`   // up to which it has come in this round
-	Head      uint64        `json:"head"`       // of the log, when it last looked
+	Head      uint64        `json:"head"`       // up to which it goes in this round
 	Rows      uint64        `json:"rows"`       // it has compared since it started
-	Wrong     uint64        `json:"wrong"`      // rows that are wrong now, as far as it knows
+	Wrong     uint64        `json:"wrong"`      // rows that are wrong now, as far as it knows; at most 10,000 are counted
 	Since     time.Time     `json:"since"`      // when the first of them was found
-	First     *Finding      `json:"first"`      // of them; nil while there is none
+	First     *Finding      `json:"first"`      // of them, that with the first bad position; nil while there is none
 	Began     time.Time     `json:"began_at"`   // this round
-	LastRound time.Duration `json:"last_round"` // how long the round before took; 0 in the first one
+	LastRound time.Duration `json:"last_round"` // how long the round before took, in nanoseconds; 0 in the first one
 	Trouble   string        `json:"trouble"`    // why it could not look, "" while it can
 }
 
 // OK reports whether nothing is known to be wrong.
 func (s WalkState) OK() bool { return s.Wrong == 0 }
 
-// A Walker compares rows with the log for ever, a little at a time.
+// A Walker compares rows with the log for ever, a little at a time. It goes from
+// the first event to the last, and looks at all rows that each of them made. It
+// reads the streams of those rows up to the position of a snapshot, and no others,
+// so that a busy ledger costs it no more than a quiet one.
+//
+// A row is wrong when it is so twice, the second time by books that were made
+// anew, at a later position. It is right again when a later round finds it so.
+//
+// Of a level with more than 10,000 backdated movements it leaves the table of
+// those, and of all levels their sums, to Verify.
 type Walker struct {
 	cfg  WalkerConfig
 	stop context.CancelFunc
 	done chan struct{}
 
+	seeds   seeds
+	layouts map[*sheet]*layout
+	sites   *sites // as of the position of the round
+	kept    *kept
+	worked  time.Time // since when it has not rested
+
+	quickest time.Duration // that looking at an event took
+
 	mu    sync.Mutex
 	state WalkState
+	wrong map[suspect]Finding
 }
 
 // StartWalker starts a walker. It must be closed before the models and the store are.
 func StartWalker(cfg WalkerConfig) *Walker {
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
+	cfg.Share = min(1, cmp.Or(cfg.Share, DefaultShare))
+	cfg.Every = cmp.Or(cfg.Every, DefaultEvery)
+	cfg.kept, cfg.gap = cmp.Or(cfg.kept, mostKept), cmp.Or(cfg.gap, mostGap)
+	if cfg.Now == nil {
+		cfg.Now = time.Now //nolint:forbidigo // the one place where a walker's clock comes from
+	}
+	if cfg.Wait == nil {
+		cfg.Wait = wait
+	}
 	ctx, stop := context.WithCancel(context.Background())
-	w := &Walker{cfg: cfg, stop: stop, done: make(chan struct{})}
+	s := newSeeds()
+	w := &Walker{cfg: cfg, stop: stop, done: make(chan struct{}), seeds: s, kept: newKept(s), wrong: make(map[suspect]Finding)}
 	go func() {
 		defer close(w.done)
-		<-ctx.Done()
+		w.run(ctx)
 	}()
 	return w
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // State is how far the walker is.
@@ -83,4 +141,268 @@ func (w *Walker) State() WalkState {
 func (w *Walker) Close() {
 	w.stop()
 	<-w.done
+}
+
+func (w *Walker) update(do func(*WalkState)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	do(&w.state)
+}
+
+// run walks round after round until ctx is done.
+func (w *Walker) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		began := w.cfg.Now()
+		w.update(func(s *WalkState) { s.Round, s.Began, s.Position = s.Round+1, began, 0 })
+		if !w.round(ctx) {
+			return
+		}
+		took := w.cfg.Now().Sub(began)
+		w.update(func(s *WalkState) { s.LastRound = took })
+		if rest := w.cfg.Every - took; rest > 0 {
+			w.cfg.Wait(ctx, rest)
+		}
+	}
+}
+
+// round walks from the first event to the last one there is now. It reports false
+// when ctx is done.
+func (w *Walker) round(ctx context.Context) bool {
+	end := w.cfg.Models.Position()
+	w.update(func(s *WalkState) { s.Head = end })
+	w.sites = newSites()
+	w.kept.restart()
+	size := uint64(leastEvents)
+	for at := uint64(0); at < end; {
+		w.worked = w.cfg.Now()
+		to := min(at+size, end)
+		err := w.step(ctx, at+1, to)
+		if ctx.Err() != nil {
+			return false
+		}
+		if err != nil {
+			w.trouble(err)
+			return true
+		}
+		w.trouble(nil)
+		switch took := w.rest(ctx, to-at); {
+		case took > 2*work:
+			size = max(leastEvents, size/2)
+		case took < work/2:
+			size = min(mostEvents, 2*size)
+		}
+		at = to
+	}
+	if err := w.beyond(ctx, end); err != nil && ctx.Err() == nil {
+		w.trouble(err)
+	}
+	w.rest(ctx, 0)
+	return ctx.Err() == nil
+}
+
+// beyond looks for rows that no event of the log can have made.
+func (w *Walker) beyond(ctx context.Context, end uint64) error {
+	l := look{Walker: w, differ: make(map[suspect]difference)}
+	err := l.snapshot(ctx, func(s *projections.Snapshot) error {
+		l.at = s.Position()
+		for _, of := range sheets {
+			if of == &backdatedSheet || of == &endingsSheet || of == &locationLinksSheet || of == &bucketsSheet {
+				continue
+			}
+			none := func(func(*line) bool) {}
+			if _, err := l.layouts[of].compare(l.seeds, none, s.Rows(ctx, of.model, of.table, l.at+1, 0), nil, l.differs); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	found, err := w.confirm(ctx, l.differ, l.differ, l.at)
+	if err != nil {
+		return err
+	}
+	w.settle(end+1, math.MaxUint64, found, 0)
+	w.update(func(s *WalkState) { s.Position = end })
+	return nil
+}
+
+// rest waits so long that the work since the last rest was no more than the share,
+// and returns how long that work was.
+//
+// When other work keeps the processors busy, most of that time was spent waiting
+// for one. So looking at some events is taken to cost no more than slow times what
+// it took at best; events is 0 for other work.
+func (w *Walker) rest(ctx context.Context, events uint64) (worked time.Duration) {
+	worked = w.cfg.Now().Sub(w.worked)
+	if events > 0 {
+		each := max(1, worked/time.Duration(events)) //nolint:gosec // G115: at most mostEvents
+		if w.quickest == 0 || each < w.quickest && events >= leastEvents {
+			w.quickest = each
+		}
+		worked = min(worked, slow*w.quickest*time.Duration(events)) //nolint:gosec // G115: likewise
+	}
+	pause := time.Duration(float64(worked) * (1/w.cfg.Share - 1))
+	if pause > 0 {
+		w.cfg.Wait(ctx, min(pause, longestRest))
+	}
+	w.worked = w.cfg.Now()
+	return worked
+}
+
+// slow is how much longer than at best it may take to look at events, because there
+// is more to them.
+const slow = 4
+
+// restWhenDue rests in the middle of long work, while no snapshot is held.
+func (w *Walker) restWhenDue(ctx context.Context) {
+	if w.cfg.Now().Sub(w.worked) > work {
+		w.rest(ctx, 0)
+	}
+}
+
+// trouble notes why the walker cannot look, loudly the first time.
+func (w *Walker) trouble(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	before := w.State().Trouble
+	w.update(func(s *WalkState) { s.Trouble = text })
+	if err != nil && before == "" {
+		w.cfg.Logger.Warn("the walker that compares rows with the log cannot look; it tries again", "err", err)
+	}
+}
+
+// step looks at the rows that some events made. What differs it looks at again,
+// with books made anew; what differs then, too, is wrong.
+func (w *Walker) step(ctx context.Context, from, to uint64) error {
+	entries, err := w.events(ctx, from, to)
+	if err != nil {
+		return err
+	}
+	places := make(map[uint64]siteRow)
+	for _, e := range entries {
+		w.sites.apply(e, places)
+	}
+	first := look{Walker: w, kept: w.kept, from: from, to: to, entries: entries, places: places}
+	differ, err := first.look(ctx)
+	if err != nil {
+		return err
+	}
+	found := make(map[suspect]Finding)
+	if len(differ) > 0 {
+		w.rest(ctx, 0)
+		second := look{Walker: w, kept: newKept(w.seeds), from: from, to: to, entries: entries, places: places}
+		again, err := second.look(ctx)
+		if err != nil {
+			return err
+		}
+		if found, err = w.confirm(ctx, differ, again, second.at); err != nil {
+			return err
+		}
+	}
+	w.settle(from, to, found, first.rows)
+	return nil
+}
+
+// events reads the events from one position to another.
+func (w *Walker) events(ctx context.Context, from, to uint64) ([]*entry, error) {
+	var all []*entry
+	for batch, err := range w.cfg.Store.Subscribe(ctx, from-1) {
+		if err != nil {
+			return nil, err
+		}
+		for _, recorded := range batch {
+			if recorded.Position > to {
+				return all, nil
+			}
+			e := readEntry(recorded)
+			if err := errors.Join(e.metaErr, e.factErr); err != nil {
+				return nil, err
+			}
+			all = append(all, e)
+		}
+		if batch[len(batch)-1].Position == to {
+			return all, nil
+		}
+	}
+	return nil, ctx.Err()
+}
+
+// A suspect is a row that differs.
+type suspect struct {
+	rowKey
+	link [3]string // the values of one that has no number
+	home uint64    // the position at which it is looked at in each round
+}
+
+// confirm describes what differs both times.
+func (w *Walker) confirm(ctx context.Context, first, second map[suspect]difference, at uint64) (map[suspect]Finding, error) {
+	found := make(map[suspect]Finding)
+	d := describer{store: w.cfg.Store, seeds: w.seeds, layouts: w.layouts, sites: w.sites, through: at}
+	var told []suspect
+	for s := range second {
+		if _, both := first[s]; both {
+			told = append(told, s)
+		}
+	}
+	slices.SortFunc(told, func(a, b suspect) int {
+		return cmp.Or(cmp.Compare(a.event(), b.event()), cmp.Compare(a.sheet.name(), b.sheet.name()))
+	})
+	for i, s := range told {
+		one := second[s]
+		f := Finding{Check: s.sheet.name(), Model: s.sheet.model, Table: s.sheet.table, Position: s.event(), Row: s.event()}
+		switch {
+		case s.sheet == &locationLinksSheet:
+			f.Key = s.link[2]
+			f.Message = f.Check + ": the link of location " + s.link[2] + " to " + s.link[0] + " " + s.link[1] + " is missing, or should not be there"
+		case i < mostDescribed:
+			described, err := d.describe(ctx, []difference{one})
+			if err != nil {
+				return nil, err
+			}
+			f = described[0]
+			w.rest(ctx, 0)
+		default:
+			f.Message = f.Check + ": a row made by that event is not what the events say"
+		}
+		found[s] = f
+	}
+	return found, nil
+}
+
+// settle notes what was found in a part of the log, and what is right there again.
+func (w *Walker) settle(from, to uint64, found map[suspect]Finding, rows uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.state.Position = to
+	w.state.Rows += rows
+	for s, f := range w.wrong {
+		if _, still := found[s]; !still && from <= s.home && s.home <= to {
+			delete(w.wrong, s)
+			w.cfg.Logger.Info("a row that was wrong is right again", "check", f.Check, "key", f.Key)
+		}
+	}
+	for _, s := range slices.SortedFunc(maps.Keys(found), func(a, b suspect) int { return cmp.Compare(a.event(), b.event()) }) {
+		_, known := w.wrong[s]
+		if !known && len(w.wrong) == mostWrong {
+			break
+		}
+		if w.wrong[s] = found[s]; !known && len(w.wrong) <= mostDescribed {
+			w.cfg.Logger.Error("a served row is not what the log says; run stockledger verify to see all, and rebuild the read model",
+				"check", found[s].Check, "key", found[s].Key, "position", found[s].Position, "stream", found[s].Stream, "finding", found[s].Message)
+		}
+	}
+	w.state.Wrong, w.state.First = uint64(len(w.wrong)), nil
+	if len(w.wrong) == 0 {
+		w.state.Since = time.Time{}
+		return
+	}
+	if w.state.Since.IsZero() {
+		w.state.Since = w.cfg.Now()
+	}
+	first := slices.MinFunc(slices.Collect(maps.Values(w.wrong)), byPlace)
+	w.state.First = &first
 }

@@ -69,13 +69,9 @@ func (m Manifest) Bytes() (n int64) {
 	return n
 }
 
-// file is the file of that name.
-func (m Manifest) file(name string) (File, bool) {
-	i := slices.IndexFunc(m.Files, func(f File) bool { return f.Name == name })
-	if i < 0 {
-		return File{}, false
-	}
-	return m.Files[i], true
+// lists reports whether it has a file of that name.
+func (m Manifest) lists(name string) bool {
+	return slices.ContainsFunc(m.Files, func(f File) bool { return f.Name == name })
 }
 
 // A Progress hears how far long work is, often; it may be nil.
@@ -188,7 +184,7 @@ func failed(ctx context.Context, doing string, err error) error {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	if full(err) {
-		return fault.New(fault.Unavailable, "disk_full", "%s: there is not enough room; nothing is left of it there: %v", doing, err)
+		return fault.New(fault.NotAllowed, "disk_full", "%s: there is not enough room; nothing is left of it there: %v", doing, err)
 	}
 	return fault.New(fault.Invalid, "cannot_write", "%s: %v", doing, err)
 }

@@ -60,7 +60,10 @@ func build(ctx context.Context, models *projections.Models, head uint64, tell Pr
 		moment, cancel := context.WithTimeout(ctx, tellEvery)
 		err := models.WaitFor(moment, head)
 		cancel()
-		if fault.Code(err) != "not_caught_up" || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if fault.Code(err) != "not_caught_up" {
 			return err
 		}
 	}
@@ -92,7 +95,7 @@ func copyRefusals(ctx context.Context, from, to string) (err error) {
 		return err
 	}
 	// SQLite fills a file that is there and empty, and keeps who may read it.
-	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600) //nolint:gosec // G304: in the stage
 	if err != nil {
 		return err
 	}

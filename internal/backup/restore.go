@@ -144,7 +144,7 @@ func readManifest(from string, text []byte) (m Manifest, err error) {
 
 // compare refuses files that are not those of the manifest.
 func (m Manifest) compare(found map[string]File) error {
-	if _, listed := m.file(logName); !listed {
+	if !m.lists(logName) {
 		return damaged("its %s lists no %s", manifestName, logName)
 	}
 	for _, want := range m.Files {
@@ -158,7 +158,7 @@ func (m Manifest) compare(found map[string]File) error {
 		}
 	}
 	for name := range found {
-		if _, listed := m.file(name); !listed {
+		if !m.lists(name) {
 			return damaged("%s is not in its %s", name, manifestName)
 		}
 	}

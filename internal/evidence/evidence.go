@@ -92,8 +92,8 @@ func Contains(ctx context.Context, store events.Store, known Head, progress Prog
 	}
 	if end < known.Position {
 		return fault.New(fault.Conflict, "log_cut_short",
-			"the log ends at position %d, and when this head was taken it reached position %d: %d events are missing",
-			end, known.Position, known.Position-end).With("position", end).With("head_position", known.Position)
+			"the log ends at position %d, and when this head was taken it reached position %d: its end was cut off",
+			end, known.Position).With("position", end).With("head_position", known.Position)
 	}
 	c := chain{log: known.Log}
 	err = walk(ctx, store, 0, known.Position, func(e events.Recorded) error {

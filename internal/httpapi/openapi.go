@@ -47,11 +47,13 @@ func document(version string, routes []Route) ([]byte, error) {
 			"basic":  {Value: openapi3.NewSecurityScheme().WithType("http").WithScheme("basic").WithDescription("The token as the user, without a password.")},
 		}},
 	}
+	schemas := schemas{make(openapi3.Schemas)}
+	doc.Components.Schemas = schemas.cyclic
 	for _, route := range routes {
 		if route.hidden {
 			continue
 		}
-		o, err := operation(route)
+		o, err := schemas.operation(route)
 		if err != nil {
 			return nil, fmt.Errorf("describe %s %s: %w", route.Method, route.Path, err)
 		}
@@ -62,7 +64,11 @@ func document(version string, routes []Route) ([]byte, error) {
 
 var inPath = regexp.MustCompile(`\{([^}]+)\}`)
 
-func operation(route Route) (*openapi3.Operation, error) {
+// schemas makes the schemas of types, and keeps those of types that hold
+// themselves, which the others refer to by name.
+type schemas struct{ cyclic openapi3.Schemas }
+
+func (s schemas) operation(route Route) (*openapi3.Operation, error) {
 	o := openapi3.NewOperation()
 	o.OperationID, o.Summary = route.Name, route.About
 	o.Tags = []string{strings.Split(route.Path, "/")[1]}
@@ -84,22 +90,22 @@ func operation(route Route) (*openapi3.Operation, error) {
 		errs = append(errs, http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable)
 	}
 	if route.Body != nil {
-		body, err := schemaOf(route.Body)
+		body, err := s.of(route.Body)
 		if err != nil {
 			return nil, err
 		}
 		o.RequestBody = &openapi3.RequestBodyRef{Value: openapi3.NewRequestBody().WithJSONSchemaRef(body)}
 		errs = append(errs, http.StatusRequestEntityTooLarge)
 	}
-	return o, answers(o, route, errs)
+	return o, s.answers(o, route, errs)
 }
 
 // answers adds what a route answers.
-func answers(o *openapi3.Operation, route Route, errs []int) error {
+func (s schemas) answers(o *openapi3.Operation, route Route, errs []int) error {
 	good := openapi3.NewResponse().WithDescription("As asked for.")
 	switch {
 	case route.Answer != nil:
-		answer, err := schemaOf(route.Answer)
+		answer, err := s.of(route.Answer)
 		if err != nil {
 			return err
 		}
@@ -120,7 +126,7 @@ func answers(o *openapi3.Operation, route Route, errs []int) error {
 		if health, ok := route.Answer.(Health); ok && status == http.StatusServiceUnavailable {
 			of = health
 		}
-		schema, err := schemaOf(of)
+		schema, err := s.of(of)
 		if err != nil {
 			return err
 		}
@@ -145,20 +151,20 @@ func parameterOf(p Param) *openapi3.Parameter {
 	return openapi3.NewQueryParameter(p.Name).WithDescription(p.About).WithSchema(schema)
 }
 
-// schemaOf is the schema of the JSON of a value's type.
-func schemaOf(v any) (*openapi3.SchemaRef, error) {
+// of is the schema of the JSON of a value's type.
+func (s schemas) of(v any) (*openapi3.SchemaRef, error) {
 	switch v := v.(type) {
 	case lines:
-		return schemaOfLines(v)
+		return s.ofLines(v)
 	case Shape:
-		return schemaOfQuestion(v)
+		return s.ofQuestion(v)
 	default:
-		return schemaOfType(reflect.TypeOf(v))
+		return s.ofType(reflect.TypeOf(v))
 	}
 }
 
-func schemaOfQuestion(q Shape) (*openapi3.SchemaRef, error) {
-	schema, err := schemaOf(q.Asked)
+func (s schemas) ofQuestion(q Shape) (*openapi3.SchemaRef, error) {
+	schema, err := s.of(q.Asked)
 	if err != nil {
 		return nil, err
 	}
@@ -173,13 +179,13 @@ func schemaOfQuestion(q Shape) (*openapi3.SchemaRef, error) {
 	return schema, nil
 }
 
-func schemaOfLines(many lines) (*openapi3.SchemaRef, error) {
-	whole, err := schemaOf(many.whole)
+func (s schemas) ofLines(many lines) (*openapi3.SchemaRef, error) {
+	whole, err := s.of(many.whole)
 	if err != nil {
 		return nil, err
 	}
 	whole.Value.Required = slices.Collect(maps.Keys(whole.Value.Properties)) // the one it has
-	line, err := schemaOf(many.line)
+	line, err := s.of(many.line)
 	if err != nil {
 		return nil, err
 	}
@@ -190,12 +196,12 @@ func schemaOfLines(many lines) (*openapi3.SchemaRef, error) {
 	return openapi3.NewSchemaRef("", either), nil
 }
 
-func schemaOfType(t reflect.Type) (*openapi3.SchemaRef, error) {
-	return openapi3gen.NewSchemaRefForValue(reflect.New(t).Elem().Interface(), nil, openapi3gen.SchemaCustomizer(asWritten))
+func (s schemas) ofType(t reflect.Type) (*openapi3.SchemaRef, error) {
+	return openapi3gen.NewSchemaRefForValue(reflect.New(t).Elem().Interface(), s.cyclic, openapi3gen.SchemaCustomizer(s.asWritten))
 }
 
 // asWritten corrects the schema of a type that writes its JSON itself.
-func asWritten(_ string, t reflect.Type, _ reflect.StructTag, schema *openapi3.Schema) error {
+func (s schemas) asWritten(_ string, t reflect.Type, _ reflect.StructTag, schema *openapi3.Schema) error {
 	nullable := schema.Nullable
 	switch {
 	case t == reflect.TypeFor[events.Quantity]():
@@ -213,7 +219,7 @@ func asWritten(_ string, t reflect.Type, _ reflect.StructTag, schema *openapi3.S
 		*schema = *openapi3.NewStringSchema()
 	case strings.HasPrefix(t.Name(), "Field[") && strings.HasSuffix(t.PkgPath(), "/domain"): // a value, null, or left out
 		value, _ := t.FieldByName("Value")
-		of, err := schemaOfType(value.Type.Elem())
+		of, err := s.ofType(value.Type.Elem())
 		if err != nil {
 			return err
 		}

@@ -195,7 +195,8 @@ func (f *Feed) follow(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read the log after %d: %w", f.Position(), err)
 		}
-		busy := len(batch) == events.MaxBatch // they need not gather
+		head, err := f.config.Log.Head(ctx)
+		busy := err == nil && batch[len(batch)-1].Position < head // there are more; they need not gather
 		timer := time.NewTimer(gather)
 		for len(batch) > 0 {
 			n, err := f.writer.write(ctx, batch)

@@ -104,13 +104,14 @@ func (j *jobs) start(name string, asked any, do func(context.Context, progressin
 // run does the work of a job.
 func (b *job) run(ctx context.Context, logger *slog.Logger, do func(context.Context, progressing) (any, error)) {
 	defer close(b.done)
-	began := time.Now()
 	b.result, b.err = b.guarded(ctx, do)
 	switch {
 	case b.err == nil:
-		logger.Info("an operation is done", "operation", b.operation, "job", b.id, "took", time.Since(began).Round(time.Millisecond))
+		logger.Info("an operation is done", "operation", b.operation, "job", b.id)
 	case ctx.Err() != nil:
 		b.err = fault.New(fault.Unavailable, "closing", "the ledger was shut down before %s was done", b.operation)
+	case fault.Of(b.err).Kind != fault.Internal:
+		logger.Warn("an operation was refused", "operation", b.operation, "job", b.id, "err", b.err)
 	default:
 		logger.Error("an operation has failed", "operation", b.operation, "job", b.id, "err", b.err)
 	}

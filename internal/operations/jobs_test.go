@@ -24,7 +24,7 @@ func begun(t *testing.T, j *jobs, to int) (b *job, letGo chan error) {
 	t.Helper()
 	letGo, running := make(chan error), make(chan struct{})
 	b, err := j.start("count", counting{to}, func(ctx context.Context, tell progressing) (any, error) {
-		tell("counting", 1, uint64(to)) //nolint:gosec // G115: a small number
+		tell("counting", 1, uint64(to))
 		close(running)
 		select {
 		case err := <-letGo:

@@ -17,6 +17,7 @@ import (
 	"runtime/debug"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/internal/fault"
@@ -141,12 +142,23 @@ func asJob[Q, A any](name, about string, do func(*Operations, context.Context, Q
 				return nil, err
 			}
 		}
-		started, err := o.jobs.start(name, asked, func(ctx context.Context, tell progressing) (any, error) { return do(o, ctx, asked, tell) })
+		started, err := o.jobs.start(name, asked, func(ctx context.Context, tell progressing) (any, error) {
+			result, err := do(o, ctx, asked, tell)
+			if err != nil {
+				return nil, err
+			}
+			return document(result)
+		})
 		if err != nil {
 			return nil, err
 		}
 		return started.wait(ctx, patience), nil
 	}}
+}
+
+// document is a result as JSON, in which a list without elements is one.
+func document(result any) (jsontext.Value, error) {
+	return json.Marshal(result, json.Deterministic(true))
 }
 
 // decode reads the parameters of an operation.

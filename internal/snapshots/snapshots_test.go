@@ -11,13 +11,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/internal/snapshots"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // told is what a logger wrote.
 type told struct {
