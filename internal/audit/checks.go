@@ -29,6 +29,7 @@ var aboutServed = []Check{
 	{Name: "not negative", About: "nothing is reserved, announced, held or required below zero"},
 	{Name: "commands", About: "there is one row for each commit"},
 	{Name: "backdated sums", About: "the sums of backdated movements add up"},
+	{Name: "files", About: "SQLite finds every page and every index of the read models as it should be"},
 }
 
 // rowsCheck is the check of a table.

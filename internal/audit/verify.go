@@ -104,6 +104,9 @@ func (v *verification) compareRows(ctx context.Context, head uint64) error {
 	if err == nil {
 		err = v.compareAt(ctx, through)
 	}
+	if err == nil {
+		err = v.snapshot(ctx, func(s *projections.Snapshot) error { return v.files(ctx, s) })
+	}
 	if err == nil || ctx.Err() != nil || fault.Of(err).Kind != fault.Unavailable {
 		return err
 	}
@@ -111,6 +114,22 @@ func (v *verification) compareRows(ctx context.Context, head uint64) error {
 	v.checks.see("models", false)
 	v.checks.find("models", Finding{}, "not all rows could be compared: %v", err)
 	return nil
+}
+
+// files has SQLite look at what it knows better than anybody: whether the indexes,
+// through which lists are read, have the rows of their tables.
+func (v *verification) files(ctx context.Context, s *projections.Snapshot) error {
+	v.cfg.Progress("files", 0, 0)
+	wrong, err := s.Integrity(ctx)
+	damaged := make(map[string]bool)
+	for _, d := range wrong {
+		damaged[d.Model] = true
+		v.checks.find("files", Finding{Model: d.Model}, "the file of the read model %s is damaged; rebuild it: %s", d.Model, d.Message)
+	}
+	for _, model := range s.Models() {
+		v.checks.see("files", !damaged[model])
+	}
+	return err
 }
 
 // reachable is the position that all read models get to: the head, unless one has
