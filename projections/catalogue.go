@@ -16,10 +16,11 @@ const catalogueFile = "generations.json"
 
 // A record is what the catalogue says of one model.
 type record struct {
-	Last     int      `json:"last"`     // the highest number a generation ever had
-	Serving  int      `json:"serving"`  // 0: none can be served yet
-	Before   int      `json:"before"`   // the one that was served before, 0 when there is none
-	Building int      `json:"building"` // the one that is built or ready, 0 when there is none
+	Last     int      `json:"last"`           // the highest number a generation ever had
+	Serving  int      `json:"serving"`        // 0: none can be served yet
+	Before   int      `json:"before"`         // the one that was served before, 0 when there is none
+	Building int      `json:"building"`       // the one that is built or ready, 0 when there is none
+	Left     *int     `json:"left,omitempty"` // the version that was gone back from, to which nothing goes by itself again
 	Entries  []*entry `json:"generations"`
 }
 
@@ -29,7 +30,8 @@ type entry struct {
 	Version  int       `json:"version"` // of the folds that made it
 	File     string    `json:"file"`
 	Made     time.Time `json:"made_at"`
-	Position uint64    `json:"position"` // where it was when it was kept
+	Asked    bool      `json:"asked,omitempty"` // by somebody, who switches to it
+	Position uint64    `json:"position"`        // where it was when it was kept
 }
 
 // entry finds a generation, nil if there is none of that number.
@@ -49,8 +51,12 @@ func (r *record) add(model string, version int, made time.Time) *entry {
 	return e
 }
 
-// serve has another generation be served.
-func (r *record) serve(number int) {
+// serve has another generation be served, maybe because somebody goes back to it.
+func (r *record) serve(number int, back bool) {
+	r.Left = nil
+	if from := r.entry(r.Serving); from != nil && back {
+		r.Left = new(from.Version)
+	}
 	if r.Serving != 0 {
 		r.Before = r.Serving
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/stockledger/stockledger/events"
 )
 
 // Connect opens a file as the models do.
@@ -31,8 +33,8 @@ func (cfg Config) Within(longest time.Duration) Config {
 }
 
 // Far is cfg with new files that do without indexes when so many events behind.
-func (cfg Config) Far(events int) Config {
-	cfg.far = events
+func (cfg Config) Far(behind int) Config {
+	cfg.far = behind
 	return cfg
 }
 
@@ -44,8 +46,8 @@ func (cfg Config) Stuck(after time.Duration) Config {
 
 // Ploughing is cfg with models that fold so many events at once when they are far
 // behind.
-func (cfg Config) Ploughing(events int) Config {
-	cfg.ploughed = events
+func (cfg Config) Ploughing(many int) Config {
+	cfg.ploughed = many
 	return cfg
 }
 
@@ -142,4 +144,57 @@ func (m *Models) HoldPages(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = rows.Close() })
 	}
+}
+
+// Again is cfg with an inventory model of one more version.
+func (cfg Config) Again() Config {
+	models := cfg.lineages()
+	inventory := &models[ofInventory]
+	inventory.before = slices.Concat(inventory.before, []definition{inventory.now})
+	inventory.now.version++
+	cfg.models = &models
+	return cfg
+}
+
+// Slow is cfg with an inventory model for whose file of that name an event of a
+// location takes until a channel is closed.
+func (cfg Config) Slow(name, location string, until <-chan struct{}) Config {
+	models := cfg.lineages()
+	d := &models[ofInventory].now
+	d.parts = slices.Concat(d.parts, []part{{fold: func(f *file) fold {
+		return slow{func(e *event) {
+			if filepath.Base(f.path) == name && e.Stream == events.LocationStream(location) {
+				<-until
+			}
+		}}
+	}}})
+	cfg.models = &models
+	return cfg
+}
+
+type slow struct{ wait func(*event) }
+
+func (s slow) apply(e *event) error {
+	s.wait(e)
+	return nil
+}
+func (slow) flush(*writer) error { return nil }
+func (slow) trim()               {}
+func (slow) forget()             {}
+
+// JoinsAnEndedFeed has a feed that has lost its last model end, and go on as it
+// does then when nobody else is the main feed.
+func (m *Models) JoinsAnEndedFeed() bool {
+	m.feeding.Lock()
+	main := m.main
+	m.main = nil
+	f := &feed{cancel: func() {}}
+	m.end(f)
+	m.feeding.Unlock()
+	m.join(f)
+	m.feeding.Lock()
+	defer m.feeding.Unlock()
+	joined := m.main == f
+	m.main = main
+	return joined
 }

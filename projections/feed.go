@@ -83,34 +83,46 @@ func (c *core) end(f *feed) bool {
 	return true
 }
 
-// part takes a model from its feed, which ends with the last one, and may give it
-// one of its own.
-func (c *core) part(one *model, own ...*feed) {
+// part takes a model from its feed, which ends with the last one.
+func (c *core) part(one *model) {
 	c.feeding.Lock()
 	defer c.feeding.Unlock()
-	c.parted(one, own...)
+	c.parted(one)
 }
 
 // parted is part with feeding held.
-func (c *core) parted(one *model, own ...*feed) {
+func (c *core) parted(one *model) {
 	for _, f := range slices.Clone(c.feeds) {
 		f.models = slices.DeleteFunc(f.models, func(o *model) bool { return o == one })
 		c.end(f)
 	}
-	for _, f := range own {
-		c.startFeed(f)
-	}
 }
 
-// refeed feeds a model on its own from where it is, unless it is being closed.
-func (c *core) refeed(one *model) {
-	c.feeding.Lock()
-	defer c.feeding.Unlock()
+// alone feeds a model on its own, unless it is being closed; feeding is held.
+func (c *core) alone(one *model, after uint64) {
 	select {
 	case <-one.quit:
 	default:
-		one.requeue()
-		c.parted(one, &feed{after: one.position(), models: []*model{one}})
+		c.parted(one)
+		c.startFeed(&feed{after: after, models: []*model{one}})
+	}
+}
+
+// refeed feeds a model on its own from where it is.
+func (c *core) refeed(one *model) {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
+	one.requeue()
+	c.alone(one, one.position())
+}
+
+// setApart feeds a model on its own from where the batch begins that it did not
+// take, unless it is being fed from elsewhere since.
+func (c *core) setApart(one *model, queue chan []*event, after uint64) {
+	c.feeding.Lock()
+	defer c.feeding.Unlock()
+	if now, _, _ := one.intake(); now == queue {
+		c.alone(one, after)
 	}
 }
 
@@ -169,7 +181,7 @@ func (c *core) hand(f *feed, end uint64, batch []*event) bool {
 	c.feeding.Unlock()
 	for one, queue := range queues {
 		if c.give(f, one, queue, batch) == waits {
-			c.part(one, &feed{after: after, models: []*model{one}})
+			c.setApart(one, queue, after)
 		}
 	}
 	c.feeding.Lock()
@@ -202,6 +214,8 @@ func (c *core) join(f *feed) bool {
 	c.feeding.Lock()
 	defer c.feeding.Unlock()
 	switch main := c.main; {
+	case len(f.models) == 0: // it has lost them, and ended, meanwhile
+		return c.end(f)
 	case main == f:
 		return false
 	case main == nil || main.blocked:

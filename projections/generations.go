@@ -174,7 +174,9 @@ var errClosing = fault.New(fault.Unavailable, "closing", "the read models are be
 // is named: from those that are ready or, back, from those that were served
 // before, which catch up first. It happens between two queries and at one
 // position of all these generations, but for those that have stopped, so no answer
-// is of both, and no position goes back. The generations that were served are kept, a bounded number of them.
+// is of both, and no position goes back. The generations that were served are kept,
+// a bounded number of them. Who goes back from a version stays there: nothing
+// switches to it by itself again, not after a restart either.
 //
 // It fails with nothing_ready, which is [fault.Conflict], when there is nothing to
 // switch to, and then changes nothing.
@@ -221,7 +223,7 @@ func (c *core) switchTo(ctx context.Context, back bool, lines []*line) (err erro
 			held = append(held, s.from)
 		}
 	}
-	next := c.swapped(swaps)
+	next := c.swapped(swaps, back)
 	if err := c.saying(next).stage(c.dir); err != nil {
 		return err
 	}
@@ -239,7 +241,10 @@ func (c *core) switchTo(ctx context.Context, back bool, lines []*line) (err erro
 			c.retire(s.from, false)
 		}
 	}
-	return c.bound(lines)
+	if err := c.bound(lines); err != nil { // the switch has happened all the same
+		c.logger.Error("generations that are too many cannot be dropped", "err", err)
+	}
+	return nil
 }
 
 // A swap puts a generation in the place of the one that is served.
@@ -249,14 +254,18 @@ type swap struct {
 }
 
 // swapped is what the catalogue says after the swaps.
-func (c *core) swapped(swaps []swap) [sources]*record {
+func (c *core) swapped(swaps []swap, back bool) [sources]*record {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	next := c.records()
 	for i, l := range c.lines {
 		for _, s := range swaps {
-			if s.line == l {
-				next[i].serve(s.to.generation)
+			if s.line != l {
+				continue
+			}
+			next[i].serve(s.to.generation, back)
+			if s.from != nil {
+				next[i].entry(s.from.generation).Position = s.from.position() // or a little more
 			}
 		}
 	}
@@ -393,24 +402,32 @@ func (m *Models) Drop(ctx context.Context, model string, number int) error {
 // as nobody reads them. A crash between the two leaves files that no entry names;
 // they go when the models are opened again.
 func (c *core) remove(l *line, number int) (gone <-chan struct{}, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	undo, e, one := c.records(), l.entry(number), c.opened(l, number)
-	l.forget(number)
-	if err := c.save(); err != nil {
-		c.restore(undo)
+	e := l.entry(number)
+	if err := c.change(l, func(r *record) { r.forget(number) }); err != nil {
 		return nil, err
 	}
-	if one != nil && one == l.next {
-		l.next, l.ready, l.pace = nil, false, nil
-	}
 	c.logger.Info("a generation of a read model is dropped", "model", l.name(), "generation", number)
-	if one != nil {
-		return c.retired(one, true), nil
+	if gone = c.removed(l, number); gone != nil {
+		return gone, nil
 	}
 	done := make(chan struct{})
 	close(done)
 	return done, removeFiles(filepath.Join(c.dir, e.File))
+}
+
+// removed retires a generation that is no longer in the catalogue, nil if its file
+// is not open.
+func (c *core) removed(l *line, number int) (gone <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one := c.opened(l, number)
+	if one == nil {
+		return nil
+	}
+	if one == l.next {
+		l.next, l.ready, l.pace = nil, false, nil
+	}
+	return c.retired(one, true)
 }
 
 // removeFiles removes a SQLite file and what lies beside it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/stockledger/stockledger/internal/fault"
 )
@@ -26,9 +27,10 @@ func (c *core) together(ctx context.Context, models []*model, do func(position u
 			began = true
 			return do(position)
 		})
-		if err == nil || began || attempt == holds || ctx.Err() != nil || stuck(models) {
+		if err == nil || began || attempt == holds || ctx.Err() != nil || errors.Is(err, errLeft) || stuck(models) {
 			return err
 		}
+		c.pause(ctx, breath)
 	}
 }
 
@@ -36,9 +38,23 @@ const (
 	// holdMost is how long models are held at most before something is done. A query
 	// waits longer for what it names in after.
 	holdMost = patience / 4
+	// breath is for how long they fold again before the next attempt: a query that
+	// waits is then answered. They catch up within milliseconds.
+	breath = holdMost / 8
 	// holds is how often it is tried.
 	holds = 8
 )
+
+// pause waits for some time, unless ctx is done or everything is closed.
+func (c *core) pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-c.done:
+	}
+}
 
 // stuck reports whether one of the models goes no further by itself.
 func stuck(models []*model) bool {

@@ -27,10 +27,7 @@ func (c *core) open(ctx context.Context, head uint64) error {
 		}
 		run = append(run, models...)
 	}
-	c.mu.Lock()
-	err := c.save()
-	c.mu.Unlock()
-	if err != nil {
+	if err := c.save(); err != nil {
 		return fmt.Errorf("open read models: %w", err)
 	}
 	if err := c.sweep(); err != nil {
@@ -134,15 +131,11 @@ func (c *core) openLine(ctx context.Context, l *line, head uint64) (run []*model
 	if len(l.Entries) == 0 {
 		l.Serving = l.add(l.name(), l.now.version, c.clock().UTC()).Number
 	}
-	if e := l.entry(l.Serving); e != nil {
-		if _, known := l.folds(e.Version); known {
-			if l.serves, err = c.openGeneration(ctx, l, *e, head); err != nil {
-				return nil, err
-			}
-			run = append(run, l.serves)
-		} else {
-			l.Before, l.Serving = l.Serving, 0
-		}
+	if err := c.openServed(ctx, l, head); err != nil {
+		return nil, err
+	}
+	if l.serves != nil {
+		run = append(run, l.serves)
 	}
 	if err := c.openNext(ctx, l, head); err != nil {
 		return nil, err
@@ -153,22 +146,75 @@ func (c *core) openLine(ctx context.Context, l *line, head uint64) (run []*model
 	return run, nil
 }
 
+// openServed opens the generation that is served. When this program has no folds
+// for it, the best of those that are kept is served instead, if there is one.
+func (c *core) openServed(ctx context.Context, l *line, head uint64) (err error) {
+	if e := l.entry(l.Serving); e != nil && l.knows(e) {
+		l.serves, err = c.openGeneration(ctx, l, *e, head)
+		return err
+	}
+	if l.Serving != 0 {
+		l.Before, l.Serving = l.Serving, 0
+	}
+	e := l.bestKept()
+	if e == nil {
+		return nil
+	}
+	if l.serves, err = c.openGeneration(ctx, l, *e, head); err != nil {
+		c.logger.Error("a generation that was kept cannot be served", "model", l.name(), "generation", e.Number, "err", err)
+		return nil
+	}
+	if l.Serving = e.Number; l.Before == e.Number {
+		l.Before = 0
+	}
+	return nil
+}
+
+// knows reports whether this program has folds for a generation.
+func (l *line) knows(e *entry) bool {
+	_, known := l.folds(e.Version)
+	return known
+}
+
+// bestKept is the generation that is kept, of the version that is now if there is
+// one, that has folded most.
+func (l *line) bestKept() (best *entry) {
+	for _, e := range l.Entries {
+		switch isNow := e.Version == l.now.version; {
+		case e.Number == l.Building || !l.knows(e):
+		case best == nil, isNow && best.Version != l.now.version,
+			isNow == (best.Version == l.now.version) && e.Position >= best.Position:
+			best = e
+		}
+	}
+	return best
+}
+
 // openNext opens the generation that was being built, or begins one when the
 // version of the model has changed. What cannot be opened is built anew.
 func (c *core) openNext(ctx context.Context, l *line, head uint64) (err error) {
-	if e := l.entry(l.Building); e != nil && e.Version == l.now.version {
+	e := l.entry(l.Building)
+	if e != nil && e.Version != l.now.version {
+		e = nil // another program was building it
+	}
+	if e != nil {
 		l.next, err = c.openGeneration(ctx, l, *e, head)
 		if err == nil {
 			return nil
 		}
 		c.logger.Error("a generation that was being built cannot be opened; it is built anew", "model", l.name(), "generation", e.Number, "err", err)
 	}
-	again := l.entry(l.Building) != nil
 	l.forget(l.Building)
-	if again || l.serves == nil || l.serves.made.Version != l.now.version {
-		l.next, err = c.begin(ctx, l, head)
+	if e != nil || l.serves == nil || l.outdated() {
+		l.next, err = c.begin(ctx, l, head, e != nil && e.Asked)
 	}
 	return err
+}
+
+// outdated reports whether what is served is of another version than that of the
+// program, and nobody has gone back to it from there.
+func (l *line) outdated() bool {
+	return l.serves.made.Version != l.now.version && (l.Left == nil || *l.Left != l.now.version)
 }
 
 // sweep removes the files of generations that the catalogue does not name, which a
@@ -202,8 +248,25 @@ func (c *core) has(model string) bool {
 	return err == nil
 }
 
-// save writes the catalogue; mu is held, or nothing has been started.
+// save writes the catalogue; nothing has been started.
 func (c *core) save() error { return c.saying(c.records()).write(c.dir) }
+
+// change has the catalogue say something else of a model once that is durable.
+// That takes a while, in which answers are made; who calls it administers, so
+// nobody else changes the catalogue meanwhile.
+func (c *core) change(l *line, do func(*record)) error {
+	c.mu.Lock()
+	next := c.records()
+	c.mu.Unlock()
+	do(next[slices.Index(c.lines[:], l)])
+	if err := c.saying(next).write(c.dir); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.restore(next)
+	return nil
+}
 
 // saying is a catalogue of records.
 func (c *core) saying(records [sources]*record) *catalogue {

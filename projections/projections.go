@@ -12,7 +12,8 @@
 // One generation of each model is served, which the file generations.json says.
 // The next one is built beside it, from the first event on, and switched to between
 // two queries at a position that both have reached. That happens by itself when the
-// version has changed. What was served is kept for a while, to go back to.
+// version has changed, unless somebody went back from it, and not with one that was
+// asked for. What was served is kept for a while, to go back to.
 //
 // A model that meets an event it cannot apply keeps everything before it, says
 // so loudly, and stops there. The others go on. It tries again when it is next
@@ -21,11 +22,15 @@
 // other reason is stuck, and says that.
 //
 // From events to rows: feed.go reads the log once for all models that are near each
-// other, event.go and change.go read what events say, model.go runs one model and
-// plough.go one that is far behind, rows.go and file.go are its rows in memory and
-// on disk. Of generations: open.go says what is served, kept and built, rebuild.go
-// builds, generations.go switches and drops, hold.go has models be at one position,
-// and catalogue.go is the file. From rows to answers: query.go has the names,
+// other, event.go and change.go read what events say, model.go runs one model,
+// plough.go one that is far behind, and stuck.go sees whether they get on; rows.go,
+// bulk.go and file.go are rows in memory, on their way and on disk. Of generations:
+// open.go says what is served, kept and built, rebuild.go builds, generations.go
+// switches and drops, hold.go has models be at one position, catalogue.go is the
+// file, and planted.go a bug to try it all with. Of rows as they are: snapshot.go
+// takes all of them at one position, snapshotshape.go says what their values mean,
+// diff.go compares those of two generations, and parting.go finds the event after
+// which they part. From rows to answers: query.go has the names,
 // list.go the lists, of which selectors.go reads what is asked for and find.go finds
 // it, and index.go what the command engine asks.
 package projections
@@ -355,6 +360,9 @@ func (m *Models) Status(ctx context.Context) ([]ModelStatus, error) {
 			s.Waiting, s.Stopped = said(now.wait), said(now.stop)
 		} else {
 			s.Waiting = l.unserved().Error()
+			if l.next != nil {
+				s.Stopped = said(l.next.stopped())
+			}
 		}
 		s.Behind = max(head, s.Position) - s.Position
 		all = append(all, s)

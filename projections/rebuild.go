@@ -45,7 +45,7 @@ func (c *core) rebuild(ctx context.Context, lines []*line) error {
 	}
 	var begun []*model
 	for _, l := range lines {
-		one, err := c.begin(ctx, l, head)
+		one, err := c.begin(ctx, l, head, true)
 		if err != nil {
 			err = fmt.Errorf("rebuild %s: %w", l.name(), err)
 			for i, one := range begun {
@@ -76,17 +76,14 @@ func (c *core) idle(l *line) error {
 }
 
 // begin puts the next generation into the catalogue, in place of one that was
-// ready, and makes its file.
-func (c *core) begin(ctx context.Context, l *line, head uint64) (*model, error) {
-	c.mu.Lock()
-	undo, was := c.records(), l.Building
-	e := l.add(l.name(), l.now.version, c.clock().UTC())
-	l.Building = e.Number
-	err := c.save()
-	if err != nil {
-		c.restore(undo)
-	}
-	c.mu.Unlock()
+// ready, and makes its file. Somebody has asked for it, or it is built by itself.
+func (c *core) begin(ctx context.Context, l *line, head uint64, asked bool) (*model, error) {
+	var e *entry
+	was := l.Building
+	err := c.change(l, func(r *record) {
+		e = r.add(l.name(), l.now.version, c.clock().UTC())
+		e.Asked, r.Building = asked, e.Number
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -95,10 +92,14 @@ func (c *core) begin(ctx context.Context, l *line, head uint64) (*model, error) 
 		_, undone := c.remove(l, e.Number)
 		return nil, errors.Join(err, undone)
 	}
-	if was != 0 {
-		_, err = c.remove(l, was)
+	if was == 0 {
+		return one, nil
 	}
-	return one, err
+	if _, err := c.remove(l, was); err != nil {
+		_, undone := c.remove(l, e.Number)
+		return nil, errors.Join(err, undone)
+	}
+	return one, nil
 }
 
 // build makes a model the one that is being built, and watches over it until it
@@ -119,19 +120,23 @@ func (c *core) build(l *line, one *model, head uint64) {
 // watchOver follows a generation that is being built until it is ready, and
 // switches to it if that is to happen by itself.
 func (c *core) watchOver(ctx context.Context, l *line, one *model, head uint64) {
+	pause := firstPause
 	for told := false; ; {
+		var again <-chan time.Time
 		now, changed := one.watch()
 		if now.stop != nil {
 			return
 		}
 		if c.caughtUp(ctx, l, one, now.at, head) {
-			if !c.byItself(l) {
+			if !c.byItself(l, one) {
 				return
 			}
-			err := c.switchByItself(ctx, l)
+			err := c.switchByItself(ctx, l, one)
 			if err == nil {
 				return
 			}
+			changed, again = nil, time.After(pause)
+			pause = min(2*pause, longestPause)
 			if !told && ctx.Err() == nil {
 				c.logger.Error("a generation that is ready cannot be switched to yet; it is tried again", "model", l.name(), "generation", one.generation, "err", err)
 				told = true
@@ -139,6 +144,7 @@ func (c *core) watchOver(ctx context.Context, l *line, one *model, head uint64) 
 		}
 		select {
 		case <-changed:
+		case <-again:
 		case <-one.ended:
 			return
 		case <-ctx.Done():
@@ -164,20 +170,24 @@ func (c *core) caughtUp(ctx context.Context, l *line, one *model, at, least uint
 	return l.ready
 }
 
-// byItself reports whether the generation that is ready is switched to by itself:
-// one of a new version, unless that is to wait.
-func (c *core) byItself(l *line) bool {
+// byItself reports whether a generation that is ready is switched to by itself: one
+// of a new version that nobody asked for, unless that is to wait, and any while
+// there is nothing to serve.
+func (c *core) byItself(l *line, one *model) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return l.serves == nil || l.serves.made.Version != l.now.version && !c.config.HoldRebuilt
+	return l.next == one && (l.serves == nil || !one.made.Asked && l.outdated() && !c.config.HoldRebuilt)
 }
 
-func (c *core) switchByItself(ctx context.Context, l *line) error {
+func (c *core) switchByItself(ctx context.Context, l *line, one *model) error {
 	done, err := c.administer(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
+	if !c.byItself(l, one) {
+		return nil // somebody was quicker
+	}
 	return c.switchTo(ctx, false, []*line{l})
 }
 
@@ -289,9 +299,10 @@ func (c *core) shelve(one *model) error {
 	}
 	err := one.file.close()
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	delete(c.files, one)
-	if one.removed {
+	removed := one.removed
+	c.mu.Unlock()
+	if removed {
 		err = errors.Join(err, removeFiles(filepath.Join(c.dir, one.made.File)))
 	}
 	return err

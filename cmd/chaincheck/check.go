@@ -106,8 +106,8 @@ func (l *log) begin(line []byte) error {
 		return fmt.Errorf("this is no export in the format %s", format)
 	}
 	l.Log, l.Digest = first.Log, hex.EncodeToString(l.digest[:])
-	if l.known != nil && l.known.Log != l.Log {
-		return fmt.Errorf("this is log %q, and the head is of log %q", l.Log, l.known.Log)
+	if k := l.known; k != nil && (k.Log != l.Log || k.Position == 0 && k.Digest != l.Digest) {
+		return fmt.Errorf("this is log %q, and the head is of log %q, position %d, digest %q", l.Log, k.Log, k.Position, k.Digest)
 	}
 	return same(line, fmt.Sprintf(`{"format":%s,"log":%s}`, quote(format), quote(l.Log)))
 }

@@ -675,6 +675,9 @@ func TestTheProgramSaysWhatItFound(t *testing.T) {
 	postdated.At = postdated.At.Add(time.Microsecond)
 	log, plain := file("log.jsonl", export), file("head.json", written(head))
 	sealed, forged := file("signed.json", written(signed)), file("forged.json", written(postdated))
+	nowhere := head // as one whose position was lost
+	nowhere.Position = 0
+	half := file("half.json", written(nowhere))
 	pub, other := filepath.Join(dir, "key.pub"), filepath.Join(dir, "other.pub")
 
 	facts := fmt.Sprintf("ok: log %s: events %d, commits 9, streams 8, digest %s", apart.log, len(apart.events), apart.head(len(apart.events)).Digest)
@@ -694,6 +697,8 @@ func TestTheProgramSaysWhatItFound(t *testing.T) {
 		{args: []string{"--head", forged, log}, fails: "something was changed since the head was taken"},
 		{args: []string{"--head", sealed, "--key", log, log}, fails: "it was not signed"},
 		{args: []string{"--head", log, log}, fails: "head " + log},
+		{args: []string{"--head", half, log}, fails: "and the head is of log"},
+		{args: []string{"--head", "", log}, fails: "usage: chaincheck"}, // a variable that was not set
 		{args: []string{"--head", filepath.Join(dir, "none"), log}, fails: "no such file"},
 		{args: []string{plain}, fails: "position 1: this is no export in the format stockledger.log.v1"},
 		{args: []string{filepath.Join(dir, "none")}, fails: "no such file"},

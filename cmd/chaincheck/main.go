@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 )
 
 const usage = `usage: chaincheck [--head FILE [--key FILE]] EXPORT|-
@@ -33,7 +34,7 @@ func run(args []string, in io.Reader) (facts string, err error) {
 	flags := flag.NewFlagSet("chaincheck", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	headFile, keyFile := flags.String("head", "", ""), flags.String("key", "", "")
-	if err := flags.Parse(args); err != nil || flags.NArg() != 1 || *keyFile != "" && *headFile == "" {
+	if err := flags.Parse(args); err != nil || flags.NArg() != 1 || *keyFile != "" && *headFile == "" || slices.Contains(args, "") {
 		return "", errors.New(usage)
 	}
 	var known *head

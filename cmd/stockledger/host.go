@@ -236,7 +236,7 @@ func (h *host) state(ctx context.Context) (telemetry.State, error) {
 	for _, part := range append(status.Models, status.Feed) {
 		now.Parts = append(now.Parts, telemetry.Part{
 			Name: part.Name, Position: part.Position, Behind: part.Behind,
-			Stopped: part.Error != "", Stuck: part.Stuck != "", Generation: part.Generation,
+			Stopped: cmp.Or(part.Error, part.Waiting) != "", Stuck: part.Stuck != "", Generation: part.Generation,
 		})
 	}
 	for _, g := range status.Rebuilds {
@@ -343,7 +343,9 @@ func (p partStatus) condition() httpapi.Condition {
 	c := httpapi.Condition{Name: p.Name}
 	switch {
 	case p.Error != "":
-		c.Reason = "it has stopped, or waits to go on"
+		c.Reason = "it has stopped"
+	case p.Waiting != "":
+		c.Reason = "it waits, and tries again"
 	case p.Stuck != "":
 		c.Reason = p.Stuck
 	case p.Behind > maxBehind:
@@ -385,8 +387,9 @@ type partStatus struct {
 	Position   uint64 `json:"position"`
 	Head       uint64 `json:"head"`
 	Behind     uint64 `json:"behind"`
-	Error      string `json:"error"` // why it goes no further, "" while it runs
-	Stuck      string `json:"stuck"` // that it should go on, and has not moved for some time
+	Error      string `json:"error"`   // why it goes no further, "" while it runs
+	Waiting    string `json:"waiting"` // why it cannot go on yet and tries again, "" while it can
+	Stuck      string `json:"stuck"`   // that it should go on, and has not moved for some time
 }
 
 // A ledgerStatus is the answer to ledger-status.
@@ -434,7 +437,7 @@ func (s servedLedger) status(ctx context.Context) (answer ledgerStatus, err erro
 	for _, m := range models {
 		answer.Models = append(answer.Models, partStatus{
 			Name: m.Name, Version: m.Version, Generation: m.Generation, Position: m.Position, Head: m.Head, Behind: m.Behind,
-			Error: cmp.Or(m.Stopped, m.Waiting), Stuck: m.Stuck,
+			Error: m.Stopped, Waiting: m.Waiting, Stuck: m.Stuck,
 		})
 	}
 	if answer.Rebuilds, err = s.rebuilds(ctx); err != nil {

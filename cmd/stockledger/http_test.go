@@ -231,7 +231,8 @@ func TestAPartThatStoppedIsNotReady(t *testing.T) {
 		{partStatus{Name: "feed", Behind: maxBehind}, httpapi.Condition{Name: "feed", OK: true}},
 		{partStatus{Name: "feed", Behind: maxBehind + 1}, httpapi.Condition{Name: "feed", Reason: "it is 40001 events behind the log"}},
 		{partStatus{Name: "inventory", Behind: 1, Stuck: "it has not moved"}, httpapi.Condition{Name: "inventory", Reason: "it has not moved"}},
-		{partStatus{Name: "feed", Error: "/secret/path is full"}, httpapi.Condition{Name: "feed", Reason: "it has stopped, or waits to go on"}},
+		{partStatus{Name: "feed", Error: "/secret/path is full"}, httpapi.Condition{Name: "feed", Reason: "it has stopped"}},
+		{partStatus{Name: "inventory", Waiting: "/secret/path is full"}, httpapi.Condition{Name: "inventory", Reason: "it waits, and tries again"}},
 	} {
 		require.Equal(t, c.want, c.part.condition())
 	}

@@ -134,21 +134,53 @@ func TestARebuildThatWillNotCatchUp(t *testing.T) {
 
 func TestARebuildThatIsUnderWayIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	var begun []string
+	asked := 0
 	op := operating(func(_ context.Context, name string) (any, error) {
-		begun = append(begun, name)
-		if name == "rebuild-models" && len(begun) < 4 {
-			return nil, fault.New(fault.Conflict, rebuildRunning, "one is being built")
+		all := []projections.Generation{{Model: "inventory", Number: 1}, {Model: "inventory", Number: 3}, {Model: "movements", Number: 2}}
+		if name == "list-generations" {
+			return operations.Generations{Generations: all}, nil
 		}
-		return operations.Generations{Generations: []projections.Generation{
-			{Model: "inventory", Number: 1}, {Model: "inventory", Number: 3}, {Model: "movements", Number: 2},
-		}[len(begun)/4*2:]}, nil
+		if asked++; asked == 3 {
+			return operations.Generations{Generations: all[2:]}, nil
+		}
+		return nil, fault.New(fault.Conflict, rebuildRunning, "one is being built")
 	})
 	var errs strings.Builder
 	under, err := new(rebuild).begin(t.Context(), op, streams{err: &errs})
 	require.NoError(t, err)
 	require.Equal(t, []projections.Generation{{Model: "inventory", Number: 3}, {Model: "movements", Number: 2}}, under)
 	require.Equal(t, "generation 3 of inventory is being built already\n", errs.String())
+}
+
+// Another operator may begin to rebuild a model between two questions of ours.
+func TestARebuildThatSomebodyElseBeginsMeanwhileIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	now := []projections.Generation{{Model: "inventory", Number: 1}, {Model: "inventory", Number: 2}, {Model: "movements", Number: 1}}
+	asked := 0
+	op := operating(func(_ context.Context, name string) (any, error) {
+		if name == "list-generations" {
+			return operations.Generations{Generations: now}, nil
+		}
+		if asked++; asked == 2 { // when movements are not yet asked for
+			now = append(now, projections.Generation{Model: "movements", Number: 2})
+		}
+		return nil, fault.New(fault.Conflict, rebuildRunning, "one is being built")
+	})
+	var errs strings.Builder
+	under, err := new(rebuild).begin(t.Context(), op, streams{err: &errs})
+	require.NoError(t, err)
+	require.Equal(t, []projections.Generation{{Model: "inventory", Number: 2}, {Model: "movements", Number: 2}}, under)
+}
+
+// A model that waits for room on the disk goes on by itself; one that has stopped does not.
+func TestWhatWaitsHasNotStopped(t *testing.T) {
+	t.Parallel()
+	text, err := json.Marshal(partStatus{Name: "inventory", Behind: 1, Waiting: "the disk is full"})
+	require.NoError(t, err)
+	var part row
+	require.NoError(t, json.Unmarshal(text, &part))
+	require.Equal(t, "WAITING: the disk is full", modelState(part))
+	require.EqualError(t, health{Models: []row{part}}.verdict(), "inventory waits, and goes on by itself once it can: the disk is full")
 }
 
 func TestSizesAreForPeople(t *testing.T) {

@@ -79,25 +79,28 @@ func (c *rebuild) begin(ctx context.Context, op operator, s streams) ([]projecti
 	if len(models) == 0 {
 		models = modelsOf(all.Generations)
 	}
-	newest := latest(all.Generations)
 	var under []projections.Generation
 	for _, model := range models {
 		begun, err := operate[operations.Generations](ctx, op, "rebuild-models", operations.Some{Models: []string{model}})
-		switch {
-		case err == nil:
-			under = append(under, latest(begun.Generations)...)
-		case fault.Code(err) == rebuildRunning:
-			for _, g := range newest {
-				if g.Model == model {
-					fmt.Fprintf(s.err, "generation %d of %s is being built already\n", g.Number, model)
-					under = append(under, g)
-				}
-			}
-		default:
+		if fault.Code(err) == rebuildRunning {
+			begun, err = underWay(ctx, op, s, model)
+		}
+		if err != nil {
 			return nil, err
 		}
+		under = append(under, latest(begun.Generations)...)
 	}
 	return under, nil
+}
+
+// underWay is the generation of a model that is being built.
+func underWay(ctx context.Context, op operator, s streams, model string) (operations.Generations, error) {
+	all, err := operate[operations.Generations](ctx, op, "list-generations", nil)
+	newest := slices.DeleteFunc(latest(all.Generations), func(g projections.Generation) bool { return g.Model != model })
+	for _, g := range newest {
+		fmt.Fprintf(s.err, "generation %d of %s is being built already\n", g.Number, model)
+	}
+	return operations.Generations{Generations: newest}, err
 }
 
 // rebuildRunning is the refusal to build a generation while another one is built.

@@ -115,6 +115,8 @@ func (h health) verdict() error {
 	for _, part := range h.parts() {
 		if why := stoppedBy(part); why != "" {
 			stopped = append(stopped, fmt.Errorf("%s has stopped: %s", part.text("name"), why))
+		} else if why := part.text("waiting"); why != "" {
+			stopped = append(stopped, fmt.Errorf("%s waits, and goes on by itself once it can: %s", part.text("name"), why))
 		} else if why := part.text("stuck"); why != "" {
 			stopped = append(stopped, fmt.Errorf("%s is stuck: %s", part.text("name"), why))
 		}

@@ -179,6 +179,9 @@ func modelState(r row) string {
 	if why := stoppedBy(r); why != "" {
 		return "STOPPED: " + why
 	}
+	if why := r.text("waiting"); why != "" {
+		return "WAITING: " + why
+	}
 	if why := r.text("stuck"); why != "" {
 		return "STUCK: " + why
 	}

@@ -280,7 +280,7 @@ func (l *look) commandLines(yield func(*line) bool) {
 // mostLate is how many backdated movements of a level are looked at.
 const mostLate = 10_000
 
-// late compares the backdated movements of a level, and when it ended.
+// late compares the backdated movements of a level.
 func (l *look) late(ctx context.Context, s *projections.Snapshot, r *levelRow) error {
 	if r == nil || r.late == nil || r.late.count > mostLate {
 		return nil

@@ -79,8 +79,9 @@ func (s WalkState) OK() bool { return s.Wrong == 0 }
 // A row is wrong when it is so twice, the second time by books that were made
 // anew, at a later position. It is right again when a later round finds it so.
 //
-// Of a level with more than 10,000 backdated movements it leaves the table of
-// those, and of all levels their sums, to Verify.
+// It leaves to Verify: the hash chain; when levels ended, and the sums of their
+// backdated movements; those movements of a level that should have none, or has
+// more than 10,000; and links of a location that there is not.
 type Walker struct {
 	cfg  WalkerConfig
 	stop context.CancelFunc
@@ -302,6 +303,9 @@ func (w *Walker) step(ctx context.Context, from, to uint64) error {
 		if found, err = w.confirm(ctx, differ, again, second.at); err != nil {
 			return err
 		}
+	}
+	if from == 1 {
+		from = 0 // with what says that it was made before the first event
 	}
 	w.settle(from, to, found, first.rows)
 	return nil

@@ -102,6 +102,22 @@ func TestWalkerFindsARowThatIsOneTooManyAndForgetsItOnceItIsRight(t *testing.T) 
 	require.Contains(t, told.String(), "right again")
 }
 
+// A row whose number no event can have is right again, too, once it is gone.
+func TestWalkerForgetsARowFromBeforeTheFirstEvent(t *testing.T) {
+	dir := t.TempDir()
+	ledger := open(t, dir)
+	defer func() { require.NoError(t, ledger.Close()) }()
+	s := newShop(t, ledger, 5, newSeed(t))
+	s.trade(20)
+	s.settle()
+	w := walk(t, ledger)
+	spoil(t, dir, "inventory", `INSERT INTO totals (position, stocked_quantity, reserved_quantity, incoming_quantity, available_quantity, version)
+		VALUES (0, 'Q1', 'Q1', 'Q1', 'Q1', 1)`)
+	require.EqualValues(t, 1, roundsOf(t, w, 1).Wrong)
+	spoil(t, dir, "inventory", `DELETE FROM totals WHERE position = 0`)
+	require.True(t, roundsOf(t, w, 1).OK())
+}
+
 func TestWalkerFindsRowsThatAreMissingAndTooManyInEveryTable(t *testing.T) {
 	dir := t.TempDir()
 	ledger := open(t, dir)

@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/commands"
+	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/backup"
 	"github.com/stockledger/stockledger/internal/evidence"
 	"github.com/stockledger/stockledger/internal/fault"
@@ -259,6 +261,36 @@ func TestARestorationNeedsAnEmptyDirectory(t *testing.T) {
 	require.ElementsMatch(t, []string{"log.db", "models", "refusals.db"}, names(t, empty))
 }
 
+// Whatever comes into being at the place meanwhile, such as the ledger of a server
+// that was started too early, is nobody's to replace.
+func TestNothingIsReplacedThatCameMeanwhile(t *testing.T) {
+	dir, place := t.TempDir(), t.TempDir()
+	l := open(t, dir)
+	stock(t, l, 3)
+	once := func(path string) func(string, uint64, uint64) {
+		return func(string, uint64, uint64) { require.NoError(t, os.WriteFile(path, []byte("precious"), 0o600)) }
+	}
+	to := filepath.Join(place, "copy.tar")
+	_, err := backup.Take(t.Context(), backup.Config{Store: l.Events(), Dir: dir, To: to, Progress: once(to)})
+	require.Equal(t, "file_exists", fault.Code(err))
+	require.Equal(t, []string{"copy.tar"}, names(t, place))
+	text, err := os.ReadFile(to)
+	require.NoError(t, err)
+	require.Equal(t, "precious", string(text))
+
+	to = filepath.Join(place, "copy")
+	take(t, l, dir, to)
+	for _, name := range []string{"log.db", "refusals.db"} {
+		elsewhere := t.TempDir()
+		_, err = backup.Restore(t.Context(), to, elsewhere, once(filepath.Join(elsewhere, name)))
+		require.Equal(t, "not_empty", fault.Code(err))
+		require.Equal(t, []string{name}, names(t, elsewhere))
+		text, err = os.ReadFile(filepath.Join(elsewhere, name))
+		require.NoError(t, err)
+		require.Equal(t, "precious", string(text))
+	}
+}
+
 // spoil turns a bit in the middle of a file.
 func spoil(t testing.TB, path string) {
 	t.Helper()
@@ -330,6 +362,41 @@ func TestADamagedBackupIsNotRestored(t *testing.T) {
 			require.Empty(t, names(t, empty))
 		})
 	}
+}
+
+// Its sums are right and the bytes of every event match its hash: that a log is
+// wrong all the same is seen by whoever verifies it.
+func TestACopyThatDoesNotVerifyIsNoBackup(t *testing.T) {
+	dir, place := t.TempDir(), t.TempDir()
+	l := open(t, dir)
+	stock(t, l, 3)
+	head, err := l.Events().Head(t.Context())
+	require.NoError(t, err)
+	var last events.Recorded
+	for batch, err := range l.Events().Subscribe(t.Context(), head-1) {
+		require.NoError(t, err)
+		last = batch[0]
+		break
+	}
+	last.Prev[0] ^= 1 // it continues another stream
+	hash := last.Link()
+	db, err := sql.Open("sqlite", filepath.Join(dir, "log.db"))
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), `UPDATE events SET prev = ?, hash = ? WHERE position = ?`, last.Prev[:], hash[:], head)
+	require.NoError(t, errors.Join(err, db.Close()))
+
+	_, err = backup.Take(t.Context(), backup.Config{Store: l.Events(), Dir: dir, To: filepath.Join(place, "copy")})
+	require.Equal(t, "not_verified", fault.Code(err), "%v", err)
+	require.Empty(t, names(t, place))
+
+	to := filepath.Join(place, "copy")
+	m, err := backup.Take(t.Context(), backup.Config{Store: l.Events(), Dir: dir, To: to, Unverified: true})
+	require.NoError(t, err)
+	require.False(t, m.Verified)
+	empty := t.TempDir()
+	_, err = backup.Restore(t.Context(), to, empty, nil)
+	require.Equal(t, "not_verified", fault.Code(err), "%v", err)
+	require.Empty(t, names(t, empty))
 }
 
 func TestABackupNeedsALogInAFile(t *testing.T) {

@@ -83,6 +83,9 @@ func restore(ctx context.Context, from, dir string, tell Progress) (m Manifest, 
 	if err := sameLog(head, m.Head); err != nil {
 		return m, err
 	}
+	if _, err := mayFill(dir); err != nil { // a server may have been started there meanwhile
+		return m, err
+	}
 	return m, s.release(dir)
 }
 

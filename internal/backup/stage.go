@@ -164,6 +164,9 @@ func (s *stage) pack(ctx context.Context, name string, tell Progress) error {
 	if err = errors.Join(err, archive.Close(), f.Sync(), f.Close()); err != nil {
 		return err
 	}
+	if err := mayMake(name); err != nil { // that was long ago
+		return err
+	}
 	if err := os.Rename(s.path(packed), name); err != nil {
 		return err
 	}

@@ -358,6 +358,15 @@ func TestAnExportIsThereWholeOrNotAtAll(t *testing.T) {
 	_, err = evidence.ExportFile(t.Context(), l.Store, filepath.Join(dir, "no", "such"), nil)
 	requireFault(t, fault.Invalid, "cannot_write", err)
 
+	path = filepath.Join(t.TempDir(), "meanwhile")
+	_, err = evidence.ExportFile(t.Context(), l.Store, path, func(string, uint64, uint64) {
+		require.NoError(t, os.WriteFile(path, []byte("precious"), 0o600))
+	})
+	requireFault(t, fault.Conflict, "file_exists", err)
+	text, err = os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "precious", string(text))
+
 	l = l.reopened(func(db *sql.DB) { l.exec(db, `UPDATE events SET meta = '{}' WHERE position = 3`) })
 	_, err = evidence.ExportFile(t.Context(), l.Store, filepath.Join(dir, "another"), nil)
 	requireFault(t, fault.Conflict, "log_damaged", err)
@@ -413,6 +422,11 @@ func TestASignatureIsOfTheWholeHead(t *testing.T) {
 	require.NoError(t, err)
 	_, err = evidence.NewKey(path)
 	require.ErrorIs(t, err, os.ErrExist, "no key is replaced")
+	alone := filepath.Join(t.TempDir(), "alone")
+	require.NoError(t, os.WriteFile(alone+".pub", nil, 0o600))
+	_, err = evidence.NewKey(alone)
+	require.ErrorIs(t, err, os.ErrExist)
+	require.NoFileExists(t, alone, "half a pair is none")
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())

@@ -59,18 +59,29 @@ func Export(ctx context.Context, store events.Store, w io.Writer, progress Progr
 // ExportFile exports to a new file at path, which is there whole and on the disk
 // or not at all. It replaces no file.
 func ExportFile(ctx context.Context, store events.Store, path string, progress Progress) (head Head, err error) {
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		if err == nil {
-			err = fault.New(fault.Conflict, "file_exists", "there is something at %s already; name a new file, or remove it first", path).With("path", path)
-		}
+	if err := absent(path); err != nil {
 		return Head{}, err
 	}
 	err = replace(path, func(f *os.File) error {
-		head, err = Export(ctx, store, f, progress)
-		return err
+		if head, err = Export(ctx, store, f, progress); err != nil {
+			return err
+		}
+		return absent(path) // it has taken a while
 	})
 	if missing, ok := errors.AsType[*fs.PathError](err); ok {
 		return Head{}, fault.New(fault.Invalid, "cannot_write", "export to %s: %s", path, missing.Err).With("path", path)
 	}
 	return head, err
+}
+
+// absent is an error if there is something at path.
+func absent(path string) error {
+	_, err := os.Lstat(path)
+	if err == nil {
+		return fault.New(fault.Conflict, "file_exists", "there is something at %s already; name a new file, or remove it first", path).With("path", path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

@@ -57,14 +57,14 @@ func NewKey(path string) (ed25519.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, file := range []struct {
-		path  string
-		bytes []byte
-		mode  fs.FileMode
-	}{{path, private.Seed(), 0o600}, {path + ".pub", public, 0o644}} {
-		if err := create(file.path, base64.StdEncoding.EncodeToString(file.bytes)+"\n", file.mode); err != nil {
-			return nil, fmt.Errorf("make a key: %w", err)
+	err = create(path, base64.StdEncoding.EncodeToString(private.Seed())+"\n", 0o600)
+	if err == nil {
+		if err = create(path+".pub", base64.StdEncoding.EncodeToString(public)+"\n", 0o644); err != nil {
+			err = errors.Join(err, os.Remove(path)) // half a pair is none
 		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
 	}
 	return public, nil
 }
