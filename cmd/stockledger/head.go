@@ -19,9 +19,9 @@ import (
 
 type showHead struct {
 	Sign   string `placeholder:"KEY" help:"Sign it with the key in that file."`
-	Check  string `placeholder:"FILE" help:"Check first that the log still has the head in that file."`
-	Key    string `placeholder:"FILE" help:"With --check: the public key that the head must be signed with."`
-	NewKey string `placeholder:"FILE" help:"Do nothing else but make a key to sign with, and its public half in FILE.pub."`
+	Check  givenFile `placeholder:"FILE" help:"Check first that the log still has the head in that file."`
+	Key    givenFile `placeholder:"FILE" help:"With --check: the public key that the head must be signed with."`
+	NewKey givenFile `placeholder:"FILE" help:"Do nothing else but make a key to sign with, and its public half in FILE.pub."`
 	JSON   bool   `help:"Answer in JSON. This is what to keep, publish, or give away."`
 	onLedger
 }
@@ -76,7 +76,7 @@ func (c *showHead) Run(ctx context.Context, s streams) error {
 
 // makeKey makes a key to sign with.
 func (c *showHead) makeKey(s streams) error {
-	public, err := evidence.NewKey(c.NewKey)
+	public, err := evidence.NewKey(string(c.NewKey))
 	if err != nil {
 		return fmt.Errorf("--new-key: %w", err)
 	}
@@ -85,17 +85,31 @@ func (c *showHead) makeKey(s streams) error {
 	return err
 }
 
+// A givenFile is the name of a file on the command line. One that is empty, as of a
+// shell variable that is not set, is a mistake and not the same as none: a check
+// that does not take place would look like one that was passed.
+type givenFile string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (f *givenFile) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("it names no file")
+	}
+	*f = givenFile(text)
+	return nil
+}
+
 // readHead reads the head in a file, nil when no file is named, and checks its
 // signature where the public key is in a file.
-func readHead(file, keyFile string) (*evidence.Head, error) {
+func readHead(file, keyFile givenFile) (*evidence.Head, error) {
 	if file == "" {
 		return nil, nil
 	}
-	head, err := evidence.ReadHead(file)
+	head, err := evidence.ReadHead(string(file))
 	if err != nil || keyFile == "" {
 		return &head, err
 	}
-	key, err := evidence.ReadPublicKey(keyFile)
+	key, err := evidence.ReadPublicKey(string(keyFile))
 	if err != nil {
 		return nil, err
 	}

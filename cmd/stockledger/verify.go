@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 
+	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/events/sqlitestore"
 	"github.com/stockledger/stockledger/internal/audit"
 	"github.com/stockledger/stockledger/internal/operations"
 )
@@ -34,6 +37,9 @@ Examples:
 // Run verifies a ledger.
 func (c *verify) Run(ctx context.Context, s streams) (err error) {
 	op, err := c.operator(ctx, s)
+	if err != nil && c.local() && !errors.Is(err, events.ErrInUse) {
+		return c.log(ctx, s, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -42,13 +48,45 @@ func (c *verify) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return err
 	}
-	var report audit.Report
-	if err := json.Unmarshal(document, &report); err != nil {
-		return fmt.Errorf("result of verify-ledger: %w", err)
+	return c.tell(s, document)
+}
+
+// log verifies the log alone, of a ledger that cannot be opened: what is wrong
+// with it is most likely why.
+func (c *verify) log(ctx context.Context, s streams, cause error) error {
+	store, err := sqlitestore.Open(filepath.Join(c.Data, "log.db"))
+	if err != nil {
+		return cause
 	}
-	if c.JSON {
+	bar := newProgress(s.err)
+	bar.unit = "events"
+	bar.begin("log", -1)
+	report, err := audit.Verify(ctx, audit.Config{Store: store, Rows: c.Rows})
+	bar.end()
+	if err = errors.Join(err, store.Close()); err != nil {
+		return errors.Join(cause, err)
+	}
+	document, err := json.Marshal(report)
+	if err == nil {
+		err = c.tell(s, document)
+	}
+	if errors.As(err, new(errReported)) {
+		fmt.Fprintf(s.err, "stockledger: only the log could be verified: %v\n", cause)
+		return err
+	}
+	return errors.Join(fmt.Errorf("only the log could be verified: %w", cause), err)
+}
+
+// tell shows a report, and is an error when something is wrong.
+func (c *verify) tell(s streams, document json.RawMessage) error {
+	var report audit.Report
+	err := json.Unmarshal(document, &report)
+	switch {
+	case err != nil:
+		return fmt.Errorf("result of verify-ledger: %w", err)
+	case c.JSON:
 		err = printJSON(s.out, document)
-	} else {
+	default:
 		err = showReport(s.out, document, report)
 	}
 	if err == nil && !report.OK() {

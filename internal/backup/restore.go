@@ -89,14 +89,18 @@ func restore(ctx context.Context, from, dir string, tell Progress) (m Manifest, 
 	return m, s.release(dir)
 }
 
-// release moves everything to where a ledger has it. With the log it is a ledger.
+// release moves everything to where a ledger has it. The log comes first: with it
+// alone it is a ledger, and without it another one would be begun there.
 func (s *stage) release(dir string) error {
-	for _, name := range []string{refusalsName, modelsName, logName} {
+	for _, name := range []string{logName, refusalsName, modelsName} {
 		if err := os.Rename(s.path(name), filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+		if err := syncDir(dir); err != nil {
+			return err
+		}
 	}
-	return syncDir(dir)
+	return nil
 }
 
 // fetch copies the files of a backup into the stage, and compares them with the
