@@ -2,7 +2,7 @@
 
 lint = go tool -modfile=tools/go.mod golangci-lint
 
-.PHONY: check test lint fuzz mutations million bench run
+.PHONY: check test lint fuzz million bench run
 
 check: lint ## under a minute
 	go vet ./...
@@ -19,9 +19,6 @@ fuzz: ## a minute each
 	go test -run='^$$' -fuzz=FuzzParseQuantity -fuzztime=60s ./events
 	go test -run='^$$' -fuzz=FuzzDecode -fuzztime=60s ./events
 	go test -run='^$$' -fuzz=FuzzDecode -fuzztime=60s ./commands
-
-mutations: ## of a stored log, one after the other: half an hour
-	STOCKLEDGER_AUDIT_MUTATIONS=10000 go test -v -timeout=3h -run=NoMutationOfALog ./internal/audit
 
 million: ## a ledger of a million events: how soon it answers, how quickly its read models are built
 	go test -run='^$$' -bench=Million -benchtime=1x -timeout=1h .

@@ -135,7 +135,7 @@ func (c *core) watchOver(ctx context.Context, l *line, one *model, head uint64) 
 			if err == nil {
 				return
 			}
-			changed, again = nil, time.After(pause)
+			changed, again = nil, time.NewTimer(pause).C
 			pause = min(2*pause, longestPause)
 			if !told && ctx.Err() == nil {
 				c.logger.Error("a generation that is ready cannot be switched to yet; it is tried again", "model", l.name(), "generation", one.generation, "err", err)

@@ -75,7 +75,7 @@ func statuses(t *testing.T, m *projections.Models) (positions map[string]uint64,
 
 // soon is a context that ends in time to fail a test.
 func soon(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

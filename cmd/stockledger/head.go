@@ -18,11 +18,11 @@ import (
 )
 
 type showHead struct {
-	Sign   string `placeholder:"KEY" help:"Sign it with the key in that file."`
+	Sign   string    `placeholder:"KEY" help:"Sign it with the key in that file."`
 	Check  givenFile `placeholder:"FILE" help:"Check first that the log still has the head in that file."`
 	Key    givenFile `placeholder:"FILE" help:"With --check: the public key that the head must be signed with."`
 	NewKey givenFile `placeholder:"FILE" help:"Do nothing else but make a key to sign with, and its public half in FILE.pub."`
-	JSON   bool   `help:"Answer in JSON. This is what to keep, publish, or give away."`
+	JSON   bool      `help:"Answer in JSON. This is what to keep, publish, or give away."`
 	onLedger
 }
 

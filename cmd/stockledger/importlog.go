@@ -16,8 +16,8 @@ import (
 )
 
 type importLog struct {
-	From string `arg:"" name:"file" help:"An exported log; - is standard input."`
-	Data string `required:"" placeholder:"DIR" help:"Data directory of the ledger to make: one that is not there, or is empty."`
+	From string    `arg:"" name:"file" help:"An exported log; - is standard input."`
+	Data string    `required:"" placeholder:"DIR" help:"Data directory of the ledger to make: one that is not there, or is empty."`
 	Head givenFile `placeholder:"FILE" help:"Refuse a log that does not have the head in that file."`
 	Key  givenFile `placeholder:"FILE" help:"With --head: the public key that the head must be signed with."`
 }

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,10 +14,8 @@ import (
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/events/sqlitestore"
 	"github.com/stockledger/stockledger/internal/audit"
+	"github.com/stockledger/stockledger/internal/race"
 )
-
-// mutationsEnv makes TestNoMutationOfALogGoesUnnoticed try so many, for a long run.
-const mutationsEnv = "STOCKLEDGER_AUDIT_MUTATIONS"
 
 // A storedLog is the file of a log that nobody has open.
 type storedLog struct {
@@ -191,9 +188,9 @@ func TestVerifyFindsAQuantityThatDoesNotFollowThoughTheChainHolds(t *testing.T) 
 // Whatever is done to a stored log, it is found, or else the head is another than
 // the one that was published; and the log as it was is never accused.
 func TestNoMutationOfALogGoesUnnoticed(t *testing.T) {
-	tries := 150
-	if asked, err := strconv.Atoi(os.Getenv(mutationsEnv)); err == nil {
-		tries = asked
+	tries := 10_000
+	if testing.Short() || race.On {
+		tries = 150
 	}
 	seed := newSeed(t)
 	random := rand.New(rand.NewPCG(seed, 2))
