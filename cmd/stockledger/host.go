@@ -86,7 +86,7 @@ func openHost(ctx context.Context, config hostConfig) (_ *host, err error) {
 		return nil, err
 	}
 	h.opened(h.ledger.Close)
-	h.operations = operations.New(operations.Config{Ledger: h.ledger, Dir: h.dir, Version: programVersion(), Logger: config.logger})
+	h.operations = operations.New(operations.Config{Ledger: h.ledger, Dir: h.dir, Version: programVersion(), Ended: h.metrics.Job, Logger: config.logger})
 	h.opened(h.operations.Close)
 	if err := h.connect(config); err != nil {
 		return nil, err

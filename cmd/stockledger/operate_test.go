@@ -238,6 +238,7 @@ func TestJobsOverBothTransports(t *testing.T) {
 	}
 	_, body := see(t, at.HTTP+"/metrics", "")
 	require.Contains(t, body, `stockledger_operations_total{code="ok",operation="ledger-head"} 1`)
+	require.Contains(t, body, `stockledger_jobs_total{code="ok",operation="ledger-head"} 1`)
 	require.Contains(t, body, `stockledger_operations_total{code="path_in_data",operation="backup-ledger"} 4`)
 	require.NotContains(t, body, "explode")
 }

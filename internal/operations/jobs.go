@@ -26,6 +26,7 @@ const (
 // jobs are those under way and the last ones that are done.
 type jobs struct {
 	logger *slog.Logger
+	hears  func(operation string, err error) // of jobs that have ended
 	work   sync.WaitGroup
 	life   context.Context //nolint:containedctx // of the jobs, which outlive the requests that start them
 	cancel context.CancelFunc
@@ -35,8 +36,11 @@ type jobs struct {
 	byKind map[string][]*job // the newest last
 }
 
-func newJobs(logger *slog.Logger) *jobs {
-	j := &jobs{logger: logger, byKind: make(map[string][]*job)}
+func newJobs(logger *slog.Logger, hears func(string, error)) *jobs {
+	if hears == nil {
+		hears = func(string, error) {}
+	}
+	j := &jobs{logger: logger, hears: hears, byKind: make(map[string][]*job)}
 	j.life, j.cancel = context.WithCancel(context.Background())
 	return j
 }
@@ -97,24 +101,25 @@ func (j *jobs) start(name string, asked any, do func(context.Context, progressin
 	started := &job{id: "job_" + uuid.Must(uuid.NewV7()).String(), operation: name, asked: string(parameters), done: make(chan struct{})}
 	j.byKind[name] = append(j.byKind[name], started)
 	j.logger.Info("an operation has begun", "operation", name, "job", started.id, "asked", started.asked)
-	j.work.Go(func() { started.run(j.life, j.logger, do) })
+	j.work.Go(func() { j.run(started, do) })
 	return started, nil
 }
 
 // run does the work of a job.
-func (b *job) run(ctx context.Context, logger *slog.Logger, do func(context.Context, progressing) (any, error)) {
+func (j *jobs) run(b *job, do func(context.Context, progressing) (any, error)) {
 	defer close(b.done)
-	b.result, b.err = b.guarded(ctx, do)
+	b.result, b.err = b.guarded(j.life, do)
 	switch {
 	case b.err == nil:
-		logger.Info("an operation is done", "operation", b.operation, "job", b.id)
-	case ctx.Err() != nil:
+		j.logger.Info("an operation is done", "operation", b.operation, "job", b.id)
+	case j.life.Err() != nil:
 		b.err = fault.New(fault.Unavailable, "closing", "the ledger was shut down before %s was done", b.operation)
 	case fault.Of(b.err).Kind != fault.Internal:
-		logger.Warn("an operation was refused", "operation", b.operation, "job", b.id, "err", b.err)
+		j.logger.Warn("an operation was refused", "operation", b.operation, "job", b.id, "err", b.err)
 	default:
-		logger.Error("an operation has failed", "operation", b.operation, "job", b.id, "err", b.err)
+		j.logger.Error("an operation has failed", "operation", b.operation, "job", b.id, "err", b.err)
 	}
+	j.hears(b.operation, b.err)
 }
 
 func (b *job) guarded(ctx context.Context, do func(context.Context, progressing) (any, error)) (result any, err error) {

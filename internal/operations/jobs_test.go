@@ -40,7 +40,7 @@ func begun(t *testing.T, j *jobs, to int) (b *job, letGo chan error) {
 
 func someJobs(t *testing.T) *jobs {
 	t.Helper()
-	j := newJobs(slog.New(slog.DiscardHandler))
+	j := newJobs(slog.New(slog.DiscardHandler), nil)
 	t.Cleanup(j.close)
 	return j
 }

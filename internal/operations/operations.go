@@ -31,6 +31,8 @@ type Config struct {
 	Dir string
 	// Version of the program, for what says who made it.
 	Version string
+	// Ended hears of every job that has ended, with its error; nil is nobody.
+	Ended func(operation string, err error)
 	// Logger hears of what was started and how it ended; nil is slog.Default().
 	Logger *slog.Logger
 }
@@ -48,7 +50,7 @@ type Operations struct {
 // closed.
 func New(config Config) *Operations {
 	logger := cmp.Or(config.Logger, slog.Default())
-	return &Operations{ledger: config.Ledger, dir: config.Dir, version: config.Version, logger: logger, jobs: newJobs(logger)}
+	return &Operations{ledger: config.Ledger, dir: config.Dir, version: config.Version, logger: logger, jobs: newJobs(logger, config.Ended)}
 }
 
 // Close gives up the jobs under way, and returns when they have ended.

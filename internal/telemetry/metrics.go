@@ -34,6 +34,7 @@ type Metrics struct {
 	queries      *prometheus.CounterVec
 	queryTook    *prometheus.HistogramVec
 	operations   *prometheus.CounterVec
+	jobs         *prometheus.CounterVec
 	commitTook   prometheus.Histogram
 	commitSize   prometheus.Histogram
 	commitEvents prometheus.Histogram
@@ -54,7 +55,8 @@ func NewMetrics(version string) *Metrics {
 	m.commandTook = histogram("stockledger_command_seconds", "From a command to its outcome.", seconds, "command")
 	m.queries = counter("stockledger_queries_total", "Queries by name and by the code of their outcome.", "query", "code")
 	m.queryTook = histogram("stockledger_query_seconds", "From a query to its answer.", seconds, "query")
-	m.operations = counter("stockledger_operations_total", "Operations by name and by the code of their outcome.", "operation", "code")
+	m.operations = counter("stockledger_operations_total", "Requests for operations by name and by the code of their outcome; of one that is a job, of its start.", "operation", "code")
+	m.jobs = counter("stockledger_jobs_total", "Jobs that have ended, by their operation and by the code of their outcome.", "operation", "code")
 	m.requests = counter("stockledger_http_requests_total", "Requests over HTTP by route and status.", "route", "status")
 	m.requestTook = histogram("stockledger_http_request_seconds", "From a request over HTTP to its answer.", seconds, "route")
 	plain := func(name, help string, buckets []float64) prometheus.Histogram {
@@ -65,7 +67,7 @@ func NewMetrics(version string) *Metrics {
 	m.commitEvents = plain("stockledger_commit_events", "Events made durable together.", sizes)
 	built := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "stockledger_build_info", Help: "Is 1."}, []string{"version"})
 	built.WithLabelValues(version).Set(1)
-	m.registry.MustRegister(m.commands, m.commandTook, m.queries, m.queryTook, m.operations, m.requests, m.requestTook,
+	m.registry.MustRegister(m.commands, m.commandTook, m.queries, m.queryTook, m.operations, m.jobs, m.requests, m.requestTook,
 		m.commitTook, m.commitSize, m.commitEvents, built,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

@@ -23,6 +23,11 @@ func (m *Metrics) Operator(inner transport.Operator, operations map[string]strin
 	return &operator{inner, m, names}
 }
 
+// Job counts a job of an operation that has ended.
+func (m *Metrics) Job(operation string, err error) {
+	m.jobs.WithLabelValues(operation, outcome(err)).Inc()
+}
+
 // Operate implements transport.Operator.
 func (o *operator) Operate(ctx context.Context, name string, body []byte) (answer any, err error) {
 	err = errPanic // unless it returns
