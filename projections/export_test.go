@@ -157,13 +157,14 @@ func (cfg Config) Again() Config {
 }
 
 // Slow is cfg with an inventory model for whose file of that name an event of a
-// location takes until a channel is closed.
-func (cfg Config) Slow(name, location string, until <-chan struct{}) Config {
+// location takes until a channel is closed. Another one is closed when it begins to.
+func (cfg Config) Slow(name, location string, begun chan<- struct{}, until <-chan struct{}) Config {
 	models := cfg.lineages()
 	d := &models[ofInventory].now
 	d.parts = slices.Concat(d.parts, []part{{fold: func(f *file) fold {
 		return slow{func(e *event) {
 			if filepath.Base(f.path) == name && e.Stream == events.LocationStream(location) {
+				close(begun)
 				<-until
 			}
 		}}

@@ -236,13 +236,14 @@ func TestWhatCannotBeBuiltHasStopped(t *testing.T) {
 // again and again, because the generation that is ready takes long.
 func TestASwitchThatTakesLongKeepsNobodyWaiting(t *testing.T) {
 	b, dir := lively(), filepath.Join(t.TempDir(), "models")
-	slow := make(chan struct{})
-	m := opens(t, projections.Config{Dir: dir, Store: b.store}.Slow("inventory.v1.g2.db", "slow", slow))
+	begun, slow := make(chan struct{}), make(chan struct{})
+	m := opens(t, projections.Config{Dir: dir, Store: b.store}.Slow("inventory.v1.g2.db", "slow", begun, slow))
 	defer m.Close()
 	defer close(slow)
 	b.caughtUp(t, m)
 	rebuilt(t, m, "inventory")
 	b.record(events.LocationOpened{LocationID: "slow", Attributes: events.LocationAttributes{Name: "Oslo"}})
+	<-begun
 	ctx, cancel := context.WithCancel(t.Context())
 	switched := make(chan error, 1)
 	go func() {
@@ -252,7 +253,9 @@ func TestASwitchThatTakesLongKeepsNobodyWaiting(t *testing.T) {
 	time.Sleep(100 * time.Millisecond) // it is held
 	for i := range 3 {
 		at := b.record(events.LocationOpened{LocationID: fmt.Sprint("l", i), Attributes: events.LocationAttributes{Name: "Oslo"}})
-		_, err := m.Query(t.Context(), "list-stock-locations", fmt.Appendf(nil, `{"after":%d}`, at))
+		soon, cancel := context.WithTimeout(t.Context(), 2*time.Second) // it is held for 1.25 s at once
+		_, err := m.Query(soon, "list-stock-locations", fmt.Appendf(nil, `{"after":%d}`, at))
+		cancel()
 		require.NoError(t, err)
 	}
 	cancel()

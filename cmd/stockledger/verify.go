@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"github.com/stockledger/stockledger/events"
@@ -37,7 +38,7 @@ Examples:
 // Run verifies a ledger.
 func (c *verify) Run(ctx context.Context, s streams) (err error) {
 	op, err := c.operator(ctx, s)
-	if err != nil && c.local() && !errors.Is(err, events.ErrInUse) {
+	if err != nil && c.local() && !errors.Is(err, events.ErrInUse) && !errors.Is(err, os.ErrNotExist) {
 		return c.log(ctx, s, err)
 	}
 	if err != nil {
@@ -110,7 +111,7 @@ func showReport(w io.Writer, document json.RawMessage, report audit.Report) erro
 	}
 	wrong := report.Wrong()
 	if named := uint64(len(report.Findings)); wrong > named {
-		fmt.Fprintf(w, "… and %d more; --rows shows them\n", wrong-named)
+		fmt.Fprintf(w, "… and %d more; --rows N shows more\n", wrong-named)
 	}
 	verdict := "everything is right"
 	if wrong > 0 {
