@@ -15,6 +15,7 @@ import (
 
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/events/memstore"
+	"github.com/stockledger/stockledger/internal/race"
 	"github.com/stockledger/stockledger/projections"
 )
 
@@ -24,7 +25,11 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	// A check opens some twenty SQLite files. The command line may ask for more.
-	if err := flag.Set("rapid.checks", "30"); err != nil {
+	checks := "30"
+	if race.On {
+		checks = "10"
+	}
+	if err := flag.Set("rapid.checks", checks); err != nil {
 		panic(err)
 	}
 	goleak.VerifyTestMain(m)

@@ -306,12 +306,18 @@ func (h *host) conditions(ctx context.Context) []httpapi.Condition {
 	return all
 }
 
-// driftCondition names the first row that is wrong, and no value of it.
+// driftCondition names the first event that is damaged, or else the first row that is
+// wrong, and no value of it.
 func driftCondition(d stockledger.Drift) httpapi.Condition {
-	if d.Wrong == 0 {
-		return httpapi.Condition{Name: "drift", OK: true}
+	switch {
+	case d.Damaged > 0 && d.First != nil:
+		return httpapi.Condition{Name: "drift", Reason: fmt.Sprintf("event %d of the log is damaged: run stockledger verify", d.First.Position)}
+	case d.Wrong > 0:
+		return httpapi.Condition{Name: "drift", Reason: wrongRows(d) + firstWrong(d.First)}
+	case d.Blind:
+		return httpapi.Condition{Name: "drift", Reason: "the walk over the rows cannot look: run stockledger verify"}
 	}
-	return httpapi.Condition{Name: "drift", Reason: wrongRows(d) + firstWrong(d.First)}
+	return httpapi.Condition{Name: "drift", OK: true}
 }
 
 func wrongRows(d stockledger.Drift) string {

@@ -247,6 +247,14 @@ func TestAWrongRowIsNotReady(t *testing.T) {
 	}{
 		{stockledger.Drift{}, httpapi.Condition{Name: "drift", OK: true}},
 		{stockledger.Drift{Trouble: "it cannot look"}, httpapi.Condition{Name: "drift", OK: true}},
+		{
+			stockledger.Drift{Trouble: "it cannot look", Blind: true},
+			httpapi.Condition{Name: "drift", Reason: "the walk over the rows cannot look: run stockledger verify"},
+		},
+		{
+			stockledger.Drift{Wrong: 3, Damaged: 2, First: &stockledger.Finding{Check: "chain", Position: 500}},
+			httpapi.Condition{Name: "drift", Reason: "event 500 of the log is damaged: run stockledger verify"},
+		},
 		{stockledger.Drift{Wrong: 1}, httpapi.Condition{Name: "drift", Reason: "1 wrong row in the read models"}},
 		{
 			stockledger.Drift{Wrong: 2, First: &row},

@@ -15,12 +15,12 @@ type kept struct {
 	now *books // as of followed
 	// then is as of the position of the round: what levels held, for the movements.
 	then     *books
-	streams  map[string]uint64 // that are in the books: versions in now
+	streams  map[string]link // that are in the books: their last events in now
 	followed uint64
 }
 
 func newKept(s seeds) *kept {
-	k := &kept{now: newBooks(s, false), streams: make(map[string]uint64)}
+	k := &kept{now: newBooks(s, false), streams: make(map[string]link)}
 	k.restart()
 	return k
 }
@@ -37,11 +37,11 @@ func (k *kept) restart() {
 // apply takes in an event of a stream that is kept.
 func (k *kept) apply(e *entry) {
 	k.now.apply(e)
-	k.streams[e.Stream] = e.Version
+	k.streams[e.Stream] = k.now.link(&e.Recorded)
 }
 
 // follows reports whether an event is the next one of a stream that is kept.
 func (k *kept) follows(stream string, version uint64) bool {
 	at, is := k.streams[stream]
-	return is && version == at+1
+	return is && version == at.version+1
 }

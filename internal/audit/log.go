@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
-	"hash/maphash"
 	"iter"
 
 	"github.com/stockledger/stockledger/events"
@@ -25,12 +23,6 @@ type logPass struct {
 	chain    map[key]link
 }
 
-// A link is the last event of a stream so far.
-type link struct {
-	version uint64
-	hash    uint64 // digest of its hash
-}
-
 // An openCommit is one of which not all events have come yet.
 type openCommit struct {
 	id          string
@@ -46,7 +38,7 @@ func newLogPass(s seeds, c *checks) *logPass {
 // check looks at the next event.
 func (p *logPass) check(e *entry) {
 	p.position(e)
-	p.link(e)
+	p.follows(e)
 	if p.checks.see("facts", e.metaErr == nil && e.factErr == nil) {
 		p.commits(e)
 	} else {
@@ -68,33 +60,18 @@ func (p *logPass) position(e *entry) {
 	}
 }
 
-func (p *logPass) link(e *entry) {
-	stream := p.key(e.Stream)
-	before := p.chain[stream]
-	prev := p.hash(e.Prev)
-	if before.version == 0 {
-		before.hash = p.hash(events.Hash{})
-	}
-	var wrong string
-	switch {
-	case e.Version != before.version+1:
-		wrong = fmt.Sprintf("version %d of %s follows version %d", e.Version, e.Stream, before.version)
-	case prev != before.hash:
-		wrong = fmt.Sprintf("version %d of %s does not continue the chain of version %d", e.Version, e.Stream, before.version)
-	case e.Hash != e.Link():
-		wrong = fmt.Sprintf("the bytes of version %d of %s do not match their hash", e.Version, e.Stream)
-	}
+func (p *logPass) follows(e *entry) {
+	stream, own := p.key(e.Stream), e.Link()
+	wrong := p.broken(&e.Recorded, own, p.chain[stream])
 	if !p.checks.see("chain", wrong == "") {
 		f := e.place()
-		if e.Hash != e.Link() {
-			f.Expected, f.Served = new(e.Link().String()), new(e.Hash.String())
+		if e.Hash != own {
+			f.Expected, f.Served = new(own.String()), new(e.Hash.String())
 		}
 		p.checks.find("chain", f, "event %d: %s", e.Position, wrong)
 	}
-	p.chain[stream] = link{e.Version, p.hash(e.Hash)}
+	p.chain[stream] = p.link(&e.Recorded)
 }
-
-func (p *logPass) hash(h events.Hash) uint64 { return maphash.Bytes(p.a, h[:]) }
 
 // commits follows the commits from part to part.
 func (p *logPass) commits(e *entry) {

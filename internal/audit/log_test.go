@@ -100,7 +100,7 @@ func set(position uint64, e events.Recorded) string {
 }
 
 func TestVerifyNamesTheFirstBadPositionOfALog(t *testing.T) {
-	l := tradedLog(t, 900, newSeed(t))
+	l := tradedLog(t, fewer(900, 250), newSeed(t))
 	at := l.head / 2
 	for l.event(at).Version == 1 {
 		at++
@@ -154,13 +154,13 @@ func swapByte(b []byte) []byte {
 
 // What is stated in an event is checked, too, when somebody has made all hashes anew.
 func TestVerifyFindsAQuantityThatDoesNotFollowThoughTheChainHolds(t *testing.T) {
-	l := tradedLog(t, 900, newSeed(t))
+	l := tradedLog(t, fewer(900, 250), newSeed(t))
 	var statements []string
 	var bad uint64
 	last := make(map[string]events.Hash)
 	for at := uint64(1); at <= l.head; at++ {
 		e := l.event(at)
-		if bad == 0 && e.Type == "inventory.stock-adjusted.v1" && at > l.head/3 {
+		if bad == 0 && e.Type == "inventory.stock-adjusted.v1" && at > l.head/3 && !bytes.Contains(e.Data, []byte(`"stocked_quantity":-`)) {
 			bad = at
 			e.Data = bytes.Replace(e.Data, []byte(`"stocked_quantity":`), []byte(`"stocked_quantity":7`), 1)
 			require.NotEqual(t, l.event(at).Data, e.Data)
@@ -190,11 +190,11 @@ func TestVerifyFindsAQuantityThatDoesNotFollowThoughTheChainHolds(t *testing.T) 
 func TestNoMutationOfALogGoesUnnoticed(t *testing.T) {
 	tries := 10_000
 	if testing.Short() || race.On {
-		tries = 150
+		tries = 40
 	}
 	seed := newSeed(t)
 	random := rand.New(rand.NewPCG(seed, 2))
-	l := tradedLog(t, 500, seed)
+	l := tradedLog(t, fewer(500, 200), seed)
 	byTheHead := 0
 	for n := range tries {
 		at := 1 + random.Uint64N(l.head-1)

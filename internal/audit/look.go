@@ -52,6 +52,7 @@ func (l *look) look(ctx context.Context) (_ map[suspect]difference, err error) {
 		}
 		return l.compare(ctx, s)
 	})
+	l.spare(l.differ, l.entries)
 	return l.differ, err
 }
 
@@ -109,7 +110,7 @@ func (l *look) prepare(ctx context.Context) error {
 
 // read reads a stream from its first event on, as far as the books are.
 func (l *look) read(ctx context.Context, stream string) error {
-	l.kept.streams[stream] = 0
+	l.kept.streams[stream] = link{}
 	n := 0
 	for recorded, err := range l.cfg.Store.Read(ctx, stream, 0) {
 		if err != nil {
@@ -119,6 +120,9 @@ func (l *look) read(ctx context.Context, stream string) error {
 			return nil
 		}
 		e := readEntry(recorded)
+		if _, err := l.examineOne(ctx, e, l.kept.streams[stream]); err != nil {
+			return err
+		}
 		l.kept.apply(e)
 		if e.Position < l.from {
 			l.kept.then.apply(e)
@@ -144,9 +148,14 @@ func (l *look) catchUp(ctx context.Context, through uint64) error {
 				l.kept.followed = through
 				return nil
 			}
-			if l.kept.follows(recorded.Stream, recorded.Version) {
-				l.kept.apply(readEntry(recorded))
+			if !l.kept.follows(recorded.Stream, recorded.Version) {
+				continue
 			}
+			e := readEntry(recorded)
+			if _, err := l.examineOne(ctx, e, l.kept.streams[e.Stream]); err != nil {
+				return err
+			}
+			l.kept.apply(e)
 		}
 		if batch[len(batch)-1].Position == through {
 			l.kept.followed = through

@@ -21,6 +21,12 @@ type sheet struct {
 
 func (s *sheet) name() string { return s.model + "." + s.table }
 
+// ofPlaces reports whether its rows say what there is at a place, so that it takes
+// all streams up to there to know what they should be.
+func (s *sheet) ofPlaces() bool {
+	return s == &movementsSheet || s == &placesSheet || s == &shelvesSheet
+}
+
 // A line is a row as the books have it.
 type line struct {
 	number uint64 // the value of the sheet's number: a position, or a movement's id

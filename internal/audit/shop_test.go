@@ -13,6 +13,7 @@ import (
 	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/internal/fault"
+	"github.com/stockledger/stockledger/internal/race"
 	"github.com/stockledger/stockledger/projections"
 )
 
@@ -33,6 +34,15 @@ func newSeed(t testing.TB) uint64 {
 	seed := uint64(time.Now().UnixNano())
 	t.Log("seed", seed)
 	return seed
+}
+
+// fewer is n, or another number under the race detector, which is for what happens at
+// the same time, and needs no large ledger for it.
+func fewer(n, underRace int) int {
+	if race.On {
+		return underRace
+	}
+	return n
 }
 
 func quiet(dir string) stockledger.Config {

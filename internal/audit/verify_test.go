@@ -11,6 +11,7 @@ import (
 	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/audit"
+	"github.com/stockledger/stockledger/internal/race"
 )
 
 func verify(t testing.TB, ledger *stockledger.Ledger) audit.Report {
@@ -32,7 +33,8 @@ func TestALedgerThatIsRightIsNotAccused(t *testing.T) {
 	ledger := open(t, t.TempDir())
 	defer func() { require.NoError(t, ledger.Close()) }()
 	s := newShop(t, ledger, 40, newSeed(t))
-	s.trade(4000)
+	s.furnish()
+	s.trade(fewer(4000, 300))
 	item := s.living()
 	for _, required := range []int{2, 3, 3, 3} { // again, which changes nothing and is only accepted
 		s.do("attach-inventory-items", []object{{"variant_id": "v", "inventory_item_id": item, "required_quantity": required}})
@@ -60,6 +62,9 @@ func TestALedgerThatIsRightIsNotAccused(t *testing.T) {
 		}
 	}
 	for _, name := range events.Types() {
+		if race.On {
+			break // which has too few orders for all of them
+		}
 		require.True(t, types[name], "the shop makes no %s, so nothing says that the books know it", name)
 	}
 	written, err := json.Marshal(report)
@@ -88,12 +93,15 @@ func TestVerifyNamesTheRowTheColumnAndBothValuesWhateverIsChanged(t *testing.T) 
 	defer func() { require.NoError(t, ledger.Close()) }()
 	s := newShop(t, ledger, 15, newSeed(t))
 	s.furnish()
-	s.trade(900)
+	s.trade(fewer(900, 60))
 	s.settle()
 	requireOK(t, verify(t, ledger))
 	for _, of := range allTables {
 		row := rowOf(t, dir, of)
 		for i, column := range row.columns {
+			if race.On && i%4 != 0 {
+				continue // one column is like another then
+			}
 			t.Run(of.String()+"."+column, func(t *testing.T) {
 				back := of.change(t, dir, row, i, spoilt(row.values[i]))
 
@@ -134,7 +142,7 @@ func TestVerifyFindsRowsThatAreMissingTooManyOrSwapped(t *testing.T) {
 	defer func() { require.NoError(t, ledger.Close()) }()
 	s := newShop(t, ledger, 15, newSeed(t))
 	s.furnish()
-	s.trade(900)
+	s.trade(fewer(900, 60))
 	s.settle()
 	for _, of := range allTables {
 		back := of.takeOut(t, dir)

@@ -3,7 +3,6 @@ package audit
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"maps"
 	"math"
@@ -46,6 +45,10 @@ const (
 	work = 40 * time.Millisecond
 	// leastEvents and mostEvents are how many events it looks at between two rests.
 	leastEvents, mostEvents = 256, 4096
+	// glance is how often it looks between two rounds whether others are served.
+	glance = 2 * time.Second
+	// mostRevisited is how many events it looks at again at once after a switch.
+	mostRevisited = 500
 	// longestRest is what it waits for at most, after it could not look or worked long.
 	longestRest = 5 * time.Second
 	// mostWrong is how many wrong rows it remembers. There may be more.
@@ -60,16 +63,18 @@ type WalkState struct {
 	Position  uint64        `json:"position"`   // up to which it has come in this round
 	Head      uint64        `json:"head"`       // up to which it goes in this round
 	Rows      uint64        `json:"rows"`       // it has compared since it started
-	Wrong     uint64        `json:"wrong"`      // rows that are wrong now, as far as it knows; at most 10,000 are counted
+	Wrong     uint64        `json:"wrong"`      // rows and events that are wrong now, as far as it knows; at most 10,000 of each are counted
+	Damaged   uint64        `json:"damaged"`    // of them, events of the log
 	Since     time.Time     `json:"since"`      // when the first of them was found
-	First     *Finding      `json:"first"`      // of them, that with the first bad position; nil while there is none
+	First     *Finding      `json:"first"`      // of them, that with the first bad position, an event before any row; nil while there is none
 	Began     time.Time     `json:"began_at"`   // this round
 	LastRound time.Duration `json:"last_round"` // how long the round before took, in nanoseconds; 0 in the first one
-	Trouble   string        `json:"trouble"`    // why it could not look, "" while it can
+	Trouble   string        `json:"trouble"`    // why it could not look, "" once it has come by there again and could
+	Blind     bool          `json:"blind"`      // it could not look for a minute or more, in two rounds at least
 }
 
-// OK reports whether nothing is known to be wrong.
-func (s WalkState) OK() bool { return s.Wrong == 0 }
+// OK reports whether nothing is known to be wrong, and it can look.
+func (s WalkState) OK() bool { return s.Wrong == 0 && !s.Blind }
 
 // A Walker compares rows with the log for ever, a little at a time. It goes from
 // the first event to the last, and looks at all rows that each of them made. It
@@ -79,7 +84,11 @@ func (s WalkState) OK() bool { return s.Wrong == 0 }
 // A row is wrong when it is so twice, the second time by books that were made
 // anew, at a later position. It is right again when a later round finds it so.
 //
-// It leaves to Verify: the hash chain; when levels ended, and the sums of their
+// It also checks each event that it reads: that it is what was recorded, and follows
+// the one before it in its stream. A damaged event is an alarm of its own, and rows
+// that depend on it are not blamed as long as there is one.
+//
+// It leaves to Verify: the rest of what must be so in a log; when levels ended, and the sums of their
 // backdated movements; those movements of a level that should have none, or has
 // more than 10,000; and links of a location that there is not.
 type Walker struct {
@@ -94,10 +103,17 @@ type Walker struct {
 	worked  time.Time // since when it has not rested
 
 	quickest time.Duration // that looking at an event took
+	links    map[key]link  // the last events of streams, in this round
 
-	mu    sync.Mutex
-	state WalkState
-	wrong map[suspect]Finding
+	served map[string]int // the generations of the models
+
+	blindFrom time.Time // when it could not look for the first time; zero while it can
+	blindTo   uint64    // the position beyond which it must come to be able to look again
+
+	mu      sync.Mutex
+	state   WalkState
+	wrong   map[suspect]Finding
+	damaged map[uint64]Finding // by position
 }
 
 // StartWalker starts a walker. It must be closed before the models and the store are.
@@ -114,7 +130,10 @@ func StartWalker(cfg WalkerConfig) *Walker {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s := newSeeds()
-	w := &Walker{cfg: cfg, stop: stop, done: make(chan struct{}), seeds: s, kept: newKept(s), wrong: make(map[suspect]Finding)}
+	w := &Walker{
+		cfg: cfg, stop: stop, done: make(chan struct{}), seeds: s, kept: newKept(s),
+		links: make(map[key]link), served: make(map[string]int), wrong: make(map[suspect]Finding), damaged: make(map[uint64]Finding),
+	}
 	go func() {
 		defer close(w.done)
 		w.run(ctx)
@@ -160,8 +179,9 @@ func (w *Walker) run(ctx context.Context) {
 		}
 		took := w.cfg.Now().Sub(began)
 		w.update(func(s *WalkState) { s.LastRound = took })
-		if rest := w.cfg.Every - took; rest > 0 {
-			w.cfg.Wait(ctx, rest)
+		for rest := w.cfg.Every - took; rest > 0 && ctx.Err() == nil; rest -= glance {
+			w.cfg.Wait(ctx, min(rest, glance))
+			w.revisit(ctx)
 		}
 	}
 }
@@ -173,8 +193,10 @@ func (w *Walker) round(ctx context.Context) bool {
 	w.update(func(s *WalkState) { s.Head = end })
 	w.sites = newSites()
 	w.kept.restart()
+	clear(w.links)
 	size := uint64(leastEvents)
 	for at := uint64(0); at < end; {
+		w.revisit(ctx)
 		w.worked = w.cfg.Now()
 		to := min(at+size, end)
 		err := w.step(ctx, at+1, to)
@@ -182,10 +204,10 @@ func (w *Walker) round(ctx context.Context) bool {
 			return false
 		}
 		if err != nil {
-			w.trouble(err)
+			w.trouble(err, to)
 			return true
 		}
-		w.trouble(nil)
+		w.sees(to)
 		switch took := w.rest(ctx, to-at); {
 		case took > 2*work:
 			size = max(leastEvents, size/2)
@@ -194,11 +216,52 @@ func (w *Walker) round(ctx context.Context) bool {
 		}
 		at = to
 	}
-	if err := w.beyond(ctx, end); err != nil && ctx.Err() == nil {
-		w.trouble(err)
+	err := w.beyond(ctx, end)
+	if ctx.Err() != nil {
+		return false
+	}
+	if err != nil {
+		w.trouble(err, math.MaxUint64)
+	} else {
+		w.sees(math.MaxUint64)
 	}
 	w.rest(ctx, 0)
 	return ctx.Err() == nil
+}
+
+// revisit looks at wrong rows again when another generation of their model is served
+// than before, so that the alarm ends soon after a switch. It does without those for
+// which it takes a whole round; what it cannot see, the round sees.
+func (w *Walker) revisit(ctx context.Context) {
+	status, err := w.cfg.Models.Status(ctx)
+	if err != nil {
+		return
+	}
+	changed := make(map[string]bool)
+	for _, m := range status {
+		changed[m.Name] = m.Generation != w.served[m.Name]
+		w.served[m.Name] = m.Generation
+	}
+	homes := make(map[uint64]bool)
+	for s := range w.wrong {
+		if changed[s.sheet.model] && !s.sheet.ofPlaces() && 0 < s.home && s.home <= w.cfg.Models.Position() && len(homes) < mostRevisited {
+			homes[s.home] = true
+		}
+	}
+	for _, home := range slices.Sorted(maps.Keys(homes)) {
+		w.worked = w.cfg.Now()
+		entries, err := w.events(ctx, home, home)
+		if err != nil {
+			return
+		}
+		l := look{Walker: w, kept: newKept(w.seeds), from: home, to: home, entries: entries}
+		differ, err := l.look(ctx)
+		if err != nil {
+			return
+		}
+		w.forgive(home, home, func(s suspect) bool { _, still := differ[s]; return still || s.sheet.ofPlaces() })
+		w.rest(ctx, 0)
+	}
 }
 
 // beyond looks for rows that no event of the log can have made.
@@ -263,17 +326,30 @@ func (w *Walker) restWhenDue(ctx context.Context) {
 	}
 }
 
-// trouble notes why the walker cannot look, loudly the first time.
-func (w *Walker) trouble(err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	before := w.State().Trouble
-	w.update(func(s *WalkState) { s.Trouble = text })
-	if err != nil && before == "" {
+// blindAfter is how long it may be unable to look before that is an alarm. A model
+// that is switched or a disk that is slow take less.
+const blindAfter = time.Minute
+
+// trouble notes why the walker cannot look at what is before a position, loudly the
+// first time.
+func (w *Walker) trouble(err error, to uint64) {
+	now := w.cfg.Now()
+	if w.blindFrom.IsZero() {
+		w.blindFrom = now
 		w.cfg.Logger.Warn("the walker that compares rows with the log cannot look; it tries again", "err", err)
 	}
+	w.blindTo = max(w.blindTo, to)
+	blind := now.Sub(w.blindFrom) >= blindAfter
+	w.update(func(s *WalkState) { s.Trouble, s.Blind = err.Error(), blind })
+}
+
+// sees notes that the walker has come up to a position, and could look.
+func (w *Walker) sees(to uint64) {
+	if w.blindFrom.IsZero() || to < w.blindTo {
+		return
+	}
+	w.blindFrom, w.blindTo = time.Time{}, 0
+	w.update(func(s *WalkState) { s.Trouble, s.Blind = "", false })
 }
 
 // step looks at the rows that some events made. What differs it looks at again,
@@ -281,6 +357,9 @@ func (w *Walker) trouble(err error) {
 func (w *Walker) step(ctx context.Context, from, to uint64) error {
 	entries, err := w.events(ctx, from, to)
 	if err != nil {
+		return err
+	}
+	if err := w.examine(ctx, entries); err != nil {
 		return err
 	}
 	places := make(map[uint64]siteRow)
@@ -322,11 +401,7 @@ func (w *Walker) events(ctx context.Context, from, to uint64) ([]*entry, error) 
 			if recorded.Position > to {
 				return all, nil
 			}
-			e := readEntry(recorded)
-			if err := errors.Join(e.metaErr, e.factErr); err != nil {
-				return nil, err
-			}
-			all = append(all, e)
+			all = append(all, readEntry(recorded))
 		}
 		if batch[len(batch)-1].Position == to {
 			return all, nil
@@ -379,16 +454,11 @@ func (w *Walker) confirm(ctx context.Context, first, second map[suspect]differen
 
 // settle notes what was found in a part of the log, and what is right there again.
 func (w *Walker) settle(from, to uint64, found map[suspect]Finding, rows uint64) {
+	w.forgive(from, to, func(s suspect) bool { _, still := found[s]; return still })
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.state.Position = to
 	w.state.Rows += rows
-	for s, f := range w.wrong {
-		if _, still := found[s]; !still && from <= s.home && s.home <= to {
-			delete(w.wrong, s)
-			w.cfg.Logger.Info("a row that was wrong is right again", "check", f.Check, "key", f.Key)
-		}
-	}
 	for _, s := range slices.SortedFunc(maps.Keys(found), func(a, b suspect) int { return cmp.Compare(a.event(), b.event()) }) {
 		_, known := w.wrong[s]
 		if !known && len(w.wrong) == mostWrong {
@@ -399,14 +469,40 @@ func (w *Walker) settle(from, to uint64, found map[suspect]Finding, rows uint64)
 				"check", found[s].Check, "key", found[s].Key, "position", found[s].Position, "stream", found[s].Stream, "finding", found[s].Message)
 		}
 	}
-	w.state.Wrong, w.state.First = uint64(len(w.wrong)), nil
-	if len(w.wrong) == 0 {
+	w.count()
+}
+
+// forgive forgets the rows of a part of the log that are not wrong any more.
+func (w *Walker) forgive(from, to uint64, still func(suspect) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for s, f := range w.wrong {
+		if s.home < from || to < s.home || still(s) {
+			continue
+		}
+		delete(w.wrong, s)
+		if len(w.damaged) == 0 { // or else it may only be spared
+			w.cfg.Logger.Info("a row that was wrong is right again", "check", f.Check, "key", f.Key)
+		}
+	}
+	w.count()
+}
+
+// count sums up what is wrong. Its caller has the lock.
+func (w *Walker) count() {
+	rows, damaged := len(w.wrong), len(w.damaged)
+	w.state.Wrong, w.state.Damaged, w.state.First = uint64(rows+damaged), uint64(damaged), nil
+	if rows+damaged == 0 {
 		w.state.Since = time.Time{}
 		return
 	}
 	if w.state.Since.IsZero() {
 		w.state.Since = w.cfg.Now()
 	}
-	first := slices.MinFunc(slices.Collect(maps.Values(w.wrong)), byPlace)
+	worst := maps.Values(w.wrong)
+	if damaged > 0 {
+		worst = maps.Values(w.damaged)
+	}
+	first := slices.MinFunc(slices.Collect(worst), byPlace)
 	w.state.First = &first
 }
