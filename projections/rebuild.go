@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"syscall"
 	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/fault"
@@ -47,6 +51,10 @@ func (c *core) rebuild(ctx context.Context, lines []*line) error {
 	for _, l := range lines {
 		one, err := c.begin(ctx, l, head, true)
 		if err != nil {
+			if isFull(err) {
+				err = fault.New(fault.NotAllowed, "disk_full", "there is no room on the disk for another generation of %s; make some, and rebuild it again", l.name()).
+					With("model", l.name())
+			}
 			err = fmt.Errorf("rebuild %s: %w", l.name(), err)
 			for i, one := range begun {
 				_, undone := c.remove(lines[i], one.generation)
@@ -61,6 +69,12 @@ func (c *core) rebuild(ctx context.Context, lines []*line) error {
 		c.build(lines[i], one, head)
 	}
 	return nil
+}
+
+// isFull reports whether a disk that has no room is to blame for err.
+func isFull(err error) bool {
+	failed, ok := errors.AsType[*sqlite.Error](err)
+	return errors.Is(err, syscall.ENOSPC) || ok && failed.Code()&0xff == sqlite3.SQLITE_FULL
 }
 
 // idle fails while a generation of a model is being built.
