@@ -121,17 +121,23 @@ func (h health) verdict() error {
 			stopped = append(stopped, fmt.Errorf("%s is stuck: %s", part.text("name"), why))
 		}
 	}
-	if h.Drift != nil && h.Drift.Wrong > 0 {
+	if h.Drift != nil && !h.Drift.OK() {
 		stopped = append(stopped, h.drifted())
 	}
 	return mistakes("the ledger", stopped)
 }
 
-// drifted says which row is wrong, and what to do.
+// drifted says what the walk has found, and what to do.
 func (h health) drifted() error {
 	first := ""
 	if h.Drift.First != nil {
 		first = ", the first of them: " + h.Drift.First.Message
+	}
+	switch {
+	case h.Drift.Damaged > 0:
+		return fmt.Errorf("%s of the log damaged%s; stop the ledger, keep the directory as it is, and restore a backup beside it", counted(h.Drift.Damaged, "event"), first)
+	case h.Drift.Wrong == 0:
+		return errors.New("the walk over the rows cannot look; stockledger verify does")
 	}
 	return fmt.Errorf("%s%s; stockledger verify looks at all of them, stockledger rebuild builds them anew", wrongRows(*h.Drift), first)
 }
