@@ -191,11 +191,6 @@ func (b *bugStory) isSpoilt(ctx context.Context, f audit.Finding) error {
 	if err != nil {
 		return err
 	}
-	if f.Key == "" { // of many it says no more than which event made the row
-		if f.Key, err = itemMadeAt(ctx, b.ledger.Events(), f.Row); err != nil {
-			return err
-		}
-	}
 	return spoilt.has(f)
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/audit"
@@ -60,17 +59,6 @@ func (s spoiltItems) add(e events.Recorded) error {
 	item.by = item.by.Plus(released.Quantity)
 	s[released.ItemID] = item
 	return nil
-}
-
-// itemMadeAt is the item whose stream the event is in.
-func itemMadeAt(ctx context.Context, log events.Store, position uint64) (string, error) {
-	for batch, err := range log.Subscribe(ctx, max(position, 1)-1) {
-		if err != nil {
-			return "", err
-		}
-		return strings.TrimPrefix(batch[0].Stream, "item-"), nil
-	}
-	return "", ctx.Err()
 }
 
 // has holds one finding against the log.

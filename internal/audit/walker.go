@@ -503,6 +503,14 @@ func (w *Walker) count() {
 	if damaged > 0 {
 		worst = maps.Values(w.damaged)
 	}
-	first := slices.MinFunc(slices.Collect(worst), byPlace)
+	first := slices.MinFunc(slices.Collect(worst), func(a, b Finding) int {
+		switch { // one that says what is wrong comes before all that do not
+		case a.Key != "" && b.Key == "":
+			return -1
+		case a.Key == "" && b.Key != "":
+			return 1
+		}
+		return byPlace(a, b)
+	})
 	w.state.First = &first
 }
