@@ -35,7 +35,7 @@ type WalkerConfig struct {
 
 // Defaults of a [WalkerConfig].
 const (
-	DefaultShare = 0.08 // four hundredths of two processors
+	DefaultShare = 0.06 // three hundredths of two processors
 	DefaultEvery = 15 * time.Second
 )
 
