@@ -108,7 +108,7 @@ func TestWalkerForgetsARowFromBeforeTheFirstEvent(t *testing.T) {
 	ledger := open(t, dir)
 	defer func() { require.NoError(t, ledger.Close()) }()
 	s := newShop(t, ledger, 5, newSeed(t))
-	s.trade(20)
+	s.furnish()
 	s.settle()
 	w := walk(t, ledger)
 	spoil(t, dir, "inventory", `INSERT INTO totals (position, stocked_quantity, reserved_quantity, incoming_quantity, available_quantity, version)
