@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/evidence"
 )
 
@@ -58,16 +59,10 @@ func (c *exportLog) export(ctx context.Context, s streams) (head evidence.Head, 
 		defer op.Close()
 		return runJob[evidence.Head](ctx, op, s, "export-ledger", object{"to": path})
 	}
-	log, err := openLog(c.Data)
-	if err != nil {
-		return head, err
-	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	bar := newProgress(s.err)
-	bar.unit = "events"
-	defer bar.end()
-	if c.To == "-" {
-		return evidence.Export(ctx, log, s.out, bar.at)
-	}
-	return evidence.ExportFile(ctx, log, c.To, bar.at)
+	return onLog(c.Data, s, func(log events.Store, tell evidence.Progress) (evidence.Head, error) {
+		if c.To == "-" {
+			return evidence.Export(ctx, log, s.out, tell)
+		}
+		return evidence.ExportFile(ctx, log, c.To, tell)
+	})
 }

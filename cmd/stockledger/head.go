@@ -126,20 +126,14 @@ func (c *showHead) ask(ctx context.Context, s streams, known *evidence.Head) (he
 		defer op.Close()
 		return runJob[evidence.Head](ctx, op, s, "ledger-head", object{"known": known})
 	}
-	log, err := openLog(c.Data)
-	if err != nil {
-		return head, err
-	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	bar := newProgress(s.err)
-	bar.unit = "events"
-	defer bar.end()
-	if known != nil {
-		if err := evidence.Contains(ctx, log, *known, bar.at); err != nil {
-			return head, err
+	return onLog(c.Data, s, func(log events.Store, tell evidence.Progress) (head evidence.Head, err error) {
+		if known != nil {
+			if err := evidence.Contains(ctx, log, *known, tell); err != nil {
+				return head, err
+			}
 		}
-	}
-	return evidence.HeadOf(ctx, log, filepath.Join(c.Data, "head.json"), bar.at)
+		return evidence.HeadOf(ctx, log, filepath.Join(c.Data, "head.json"), tell)
+	})
 }
 
 // openLog opens the log of a ledger that no server has open. There must be one.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/internal/evidence"
 	"github.com/stockledger/stockledger/internal/fault"
 	"github.com/stockledger/stockledger/internal/operations"
 )
@@ -205,4 +206,18 @@ func interrupted(ctx context.Context, op operator, name string) error {
 		return fmt.Errorf("%s was interrupted before it was done", name)
 	}
 	return fault.New(fault.Unavailable, "interrupted", "nobody waits for %s any more; the server goes on with it", name)
+}
+
+// onLog works on the log alone of a ledger that no server has open, and shows how
+// far it is.
+func onLog[T any](data string, s streams, do func(log events.Store, tell evidence.Progress) (T, error)) (made T, err error) {
+	log, err := openLog(data)
+	if err != nil {
+		return made, err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	bar := newProgress(s.err)
+	bar.unit = "events"
+	defer bar.end()
+	return do(log, bar.at)
 }

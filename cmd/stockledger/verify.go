@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/stockledger/stockledger/events"
-	"github.com/stockledger/stockledger/events/sqlitestore"
 	"github.com/stockledger/stockledger/internal/audit"
+	"github.com/stockledger/stockledger/internal/evidence"
 	"github.com/stockledger/stockledger/internal/operations"
 )
 
@@ -55,16 +54,10 @@ func (c *verify) Run(ctx context.Context, s streams) (err error) {
 // log verifies the log alone, of a ledger that cannot be opened: what is wrong
 // with it is most likely why.
 func (c *verify) log(ctx context.Context, s streams, cause error) error {
-	store, err := sqlitestore.Open(filepath.Join(c.Data, "log.db"))
+	report, err := onLog(c.Data, s, func(log events.Store, tell evidence.Progress) (audit.Report, error) {
+		return audit.Verify(ctx, audit.Config{Store: log, Rows: c.Rows, Progress: tell})
+	})
 	if err != nil {
-		return cause
-	}
-	bar := newProgress(s.err)
-	bar.unit = "events"
-	bar.begin("log", -1)
-	report, err := audit.Verify(ctx, audit.Config{Store: store, Rows: c.Rows})
-	bar.end()
-	if err = errors.Join(err, store.Close()); err != nil {
 		return errors.Join(cause, err)
 	}
 	document, err := json.Marshal(report)
