@@ -21,6 +21,10 @@ var ErrInUse = errors.New("in use by another process")
 // and nothing will be until the store is opened again.
 var ErrStopped = errors.New("the event store has stopped and must be opened again")
 
+// ErrTooLarge is returned by [Store.Append] for a commit that the store cannot
+// take at once, however often it is sent. Nothing of it was recorded.
+var ErrTooLarge = errors.New("the commit is larger than the event store takes")
+
 // MaxBatch is how many events Subscribe yields at most at once.
 const MaxBatch = 1000
 
@@ -38,10 +42,11 @@ type Store interface {
 	//
 	// It stops at the first commit that cannot be recorded: those before it are
 	// recorded, it and those after it are not. The error is ErrConflict if a
-	// stream is not at the version that commit expects, and ErrStopped if the
-	// store takes none any more. After any other error the outcome of the commits for which no position was returned is unknown,
-	// and the caller reads to find out; each of them is there entirely or not
-	// at all.
+	// stream is not at the version that commit expects, ErrTooLarge if the store
+	// cannot take that commit, and ErrStopped if it takes none any more. After
+	// any other error the outcome of the commits for which no position was
+	// returned is unknown, and the caller reads to find out; each of them is
+	// there entirely or not at all.
 	//
 	// Commits whose positions are returned are durable: they survive the
 	// process, and, where the medium can, the machine.
@@ -50,12 +55,20 @@ type Store interface {
 	// caller, and panics.
 	Append(ctx context.Context, commits ...Commit) (positions []uint64, err error)
 
+	// AppendAt is Append for whoever decided on all that the log holds: each
+	// commit is recorded right behind the one before it, and the first one right
+	// behind position head, or it is not recorded and the error is ErrConflict.
+	// So a writer that others have overtaken cannot write on what it no longer
+	// knows, also where it would write to streams that they left alone.
+	AppendAt(ctx context.Context, head uint64, commits ...Commit) (positions []uint64, err error)
+
 	// Read yields the events of stream after version, oldest first, up to the
 	// end of the stream as it was when Read was called or later. A stream that
 	// was never written to yields nothing. An error is yielded last.
 	Read(ctx context.Context, stream string, after uint64) iter.Seq2[Recorded, error]
 
-	// Head is the position of the last event of the log, 0 when it is empty.
+	// Head is the position of the last event of the log, 0 when it is empty. It
+	// counts what any process has appended before Head was called.
 	Head(ctx context.Context) (uint64, error)
 
 	// Subscribe yields every event after position in log order, in batches of
@@ -70,4 +83,27 @@ type Store interface {
 	// Close releases the store. It waits for appends under way; what uses the
 	// store afterwards fails.
 	Close() error
+}
+
+// Shared is a store that several processes may have open at once, on several
+// machines.
+type Shared interface {
+	Store
+
+	// Register is the register of that name beside the log. It is made by the
+	// first Set. The name is letters and digits.
+	Register(ctx context.Context, name string) (Register, error)
+}
+
+// A Register holds one small value that several processes compare and set. Its
+// methods may be called from many goroutines at once.
+type Register interface {
+	// Get returns the value as it is, with its revision. A register that was
+	// never set has no value and revision 0.
+	Get(ctx context.Context) (value []byte, revision uint64, err error)
+
+	// Set replaces the value that has that revision, and returns the revision of
+	// the new one, which is higher. The error is ErrConflict if the register has
+	// another revision. After any other error the outcome is unknown.
+	Set(ctx context.Context, revision uint64, value []byte) (uint64, error)
 }

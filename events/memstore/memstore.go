@@ -38,6 +38,16 @@ func (s *Store) LogID() string { return s.id }
 
 // Append implements [events.Store].
 func (s *Store) Append(ctx context.Context, commits ...events.Commit) ([]uint64, error) {
+	return s.append(ctx, nil, commits)
+}
+
+// AppendAt implements [events.Store].
+func (s *Store) AppendAt(ctx context.Context, head uint64, commits ...events.Commit) ([]uint64, error) {
+	return s.append(ctx, &head, commits)
+}
+
+// append records commits, behind head if that is given.
+func (s *Store) append(ctx context.Context, head *uint64, commits []events.Commit) ([]uint64, error) {
 	spans := make([][]events.Span, len(commits))
 	for i, c := range commits {
 		spans[i] = c.Spans()
@@ -49,6 +59,9 @@ func (s *Store) Append(ctx context.Context, commits ...events.Commit) ([]uint64,
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if at := uint64(len(s.log)); head != nil && at != *head {
+		return nil, fmt.Errorf("append at %d: the log is at position %d: %w", *head, at, events.ErrConflict)
 	}
 	var positions []uint64
 	for i, c := range commits {

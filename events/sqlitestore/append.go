@@ -64,6 +64,16 @@ func (w *writer) unplaced(ctx context.Context, after uint64) (found []events.Rec
 // every later Append fail until it is opened again, because what a failed fsync
 // left behind is not known, and a second one may wrongly succeed.
 func (s *Store) Append(ctx context.Context, commits ...events.Commit) ([]uint64, error) {
+	return s.append(ctx, nil, commits)
+}
+
+// AppendAt implements [events.Store].
+func (s *Store) AppendAt(ctx context.Context, head uint64, commits ...events.Commit) ([]uint64, error) {
+	return s.append(ctx, &head, commits)
+}
+
+// append records commits, behind head if that is given.
+func (s *Store) append(ctx context.Context, head *uint64, commits []events.Commit) ([]uint64, error) {
 	spans := make([][]events.Span, len(commits))
 	for i, c := range commits {
 		spans[i] = c.Spans()
@@ -75,6 +85,9 @@ func (s *Store) Append(ctx context.Context, commits ...events.Commit) ([]uint64,
 	}
 	if err := ctx.Err(); err != nil || len(commits) == 0 {
 		return nil, err
+	}
+	if at := s.tail.Head(); head != nil && at != *head {
+		return nil, fmt.Errorf("append at %d: the log is at position %d: %w", *head, at, events.ErrConflict)
 	}
 	s.heads.trim()
 	ctx = context.WithoutCancel(ctx) // no append is abandoned half way

@@ -1,0 +1,2 @@
+// Package lease decides which of several processes carries out commands.
+package lease
