@@ -64,6 +64,8 @@ type entry struct {
 	idle *list.Element // in cache.idle while pins is 0
 }
 
+func newEntry(stream string) *entry { return &entry{stream: stream, loaded: make(chan struct{})} }
+
 // cache holds the aggregates that are being used, and as many of those used
 // last as its bound allows.
 //
@@ -90,7 +92,7 @@ func (c *cache) pin(ctx context.Context, stream string) (*entry, error) {
 	c.mu.Lock()
 	e, found := c.entries[stream]
 	if !found {
-		e = &entry{stream: stream, loaded: make(chan struct{})}
+		e = newEntry(stream)
 		c.entries[stream] = e
 	}
 	e.pins++
@@ -127,9 +129,14 @@ func (c *cache) unpin(e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e.pins--
-	if e.pins > 0 || c.entries[e.stream] != e {
-		return
+	if e.pins == 0 && c.entries[e.stream] == e {
+		c.rest(e)
 	}
+}
+
+// rest keeps an aggregate that nobody needs, and lets go of those that were not
+// needed for the longest time if there are too many. c.mu is held.
+func (c *cache) rest(e *entry) {
 	e.idle = c.idle.PushBack(e)
 	for len(c.entries) > c.bound && c.idle.Len() > 0 {
 		oldest := c.idle.Remove(c.idle.Front()).(*entry)
@@ -138,20 +145,68 @@ func (c *cache) unpin(e *entry) {
 	}
 }
 
+// add keeps an aggregate that was loaded elsewhere, unless there is one.
+func (c *cache) add(e *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.entries[e.stream] != nil {
+		return
+	}
+	close(e.loaded)
+	c.entries[e.stream] = e
+	c.rest(e)
+}
+
+// fold takes an event that was read from the log into the aggregate of its
+// stream, and reports whether that is in memory now and has it. One that is
+// being loaded just now, and may or may not get the event, is forgotten, and so
+// is one that the event does not follow.
+//
+// Whoever decides must not be under way.
+func (c *cache) fold(r events.Recorded, fact events.Fact, at domain.Stamp) bool {
+	e := c.toFold(r)
+	if e == nil {
+		return newAggregate(r.Stream) == note{} // of no use to any other command
+	}
+	if err := e.follow(r, fact, at); err != nil {
+		c.forget(e)
+		return false
+	}
+	c.snapshots.followed(e)
+	return true
+}
+
+// toFold is the aggregate to fold an event onto, nil if there is none.
+func (c *cache) toFold(r events.Recorded) *entry {
+	c.mu.Lock()
+	e := c.entries[r.Stream]
+	if e != nil && e.idle != nil {
+		c.idle.MoveToBack(e.idle)
+	}
+	c.mu.Unlock()
+	switch {
+	case e == nil && r.Version == 1 && newAggregate(r.Stream) != note{}:
+		e = newEntry(r.Stream)
+		e.state = newAggregate(r.Stream)
+		c.add(e)
+	case e != nil && !closed(e.loaded):
+		c.forget(e)
+		return nil
+	}
+	return e
+}
+
 func (c *cache) forget(e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.entries[e.stream] == e {
-		delete(c.entries, e.stream)
+	if c.entries[e.stream] != e {
+		return
 	}
-}
-
-// clear forgets everything, pinned or not.
-func (c *cache) clear() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.entries = make(map[string]*entry)
-	c.idle.Init()
+	delete(c.entries, e.stream)
+	if e.idle != nil {
+		c.idle.Remove(e.idle)
+		e.idle = nil
+	}
 }
 
 // load replays the stream, from its snapshot on if it has one that holds. It
@@ -185,6 +240,35 @@ func (e *entry) replay(ctx context.Context, store events.Store, snapshots *snaps
 	}
 	e.version, e.hash, e.read = last.Version, last.Hash, last.Position
 	snapshots.loaded(e, snapshots.pace.tail)
+	return nil
+}
+
+// readOn takes in what the stream has after the newest event taken in.
+func (e *entry) readOn(ctx context.Context, store events.Store) error {
+	last, err := replay(ctx, store, e.stream, Snapshot{Version: e.version, Hash: e.hash}, func(r events.Recorded, fact events.Fact, at domain.Stamp) {
+		e.state.Apply(fact, at)
+		e.version, e.hash = r.Version, r.Hash
+	})
+	e.read = max(e.read, last.Position)
+	return err
+}
+
+// follow takes in one event that was read from the log, unless it has it
+// already. It fails when the event does not follow on those it has.
+func (e *entry) follow(r events.Recorded, fact events.Fact, at domain.Stamp) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("stream %s is corrupt at version %d: %v", e.stream, r.Version, p)
+		}
+	}()
+	if r.Version <= e.version {
+		return nil
+	}
+	if err := r.Verify(events.Recorded{Stream: e.stream, Version: e.version, Hash: e.hash}); err != nil {
+		return fmt.Errorf("stream is corrupt: %w", err)
+	}
+	e.state.Apply(fact, at)
+	e.version, e.hash = r.Version, r.Hash
 	return nil
 }
 

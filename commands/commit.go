@@ -16,15 +16,15 @@ import (
 
 // sealAll is the one goroutine that turns what was decided into events. It is a
 // step of its own so that the disk never waits for JSON.
-func (e *Engine) sealAll() {
-	defer close(e.sealed)
-	for o := range e.decided {
+func (t *term) sealAll() {
+	defer close(t.sealed)
+	for o := range t.decided {
 		if o.err == nil && o.replayOf == nil {
 			if err := o.seal(); err != nil {
 				o.err = fmt.Errorf("seal %s: %w", o.job.command.Name(), err)
 			}
 		}
-		e.sealed <- o
+		t.sealed <- o
 	}
 }
 
@@ -70,13 +70,14 @@ func (o *outcome) seal() error {
 }
 
 // commitAll is the one goroutine that appends. It takes all that wait, up to the
-// bound, so the slower the disk the larger the groups.
-func (e *Engine) commitAll() {
-	for o := range e.sealed {
+// bound, so the slower the disk the larger the groups. The context ends when the
+// term is left behind.
+func (e *Engine) commitAll(ctx context.Context, t *term) {
+	for o := range t.sealed {
 		group, size := []*outcome{o}, len(o.sealed)
 		for more := true; more && size < groupEvents; {
 			select {
-			case o, more = <-e.sealed:
+			case o, more = <-t.sealed:
 				if more {
 					group, size = append(group, o), size+len(o.sealed)
 				}
@@ -84,44 +85,74 @@ func (e *Engine) commitAll() {
 				more = false
 			}
 		}
-		e.commit(group)
+		e.commit(ctx, t, group)
 	}
 }
 
-// commit makes a group durable and answers it.
-func (e *Engine) commit(group []*outcome) {
-	group = slices.DeleteFunc(group, e.dropped)
-	var commits []events.Commit
-	for i, o := range group {
-		if o.commit != nil && o.err != nil { // a bug; it must not take the others with it
+// commit makes a group durable and answers it. It was decided on what the log
+// holds up to the head, and each commit on those before it; the store sees to it
+// that there is nothing else.
+func (e *Engine) commit(ctx context.Context, t *term, group []*outcome) {
+	if !t.turn.take(t.resting) {
+		e.fail(t, group, errStandby)
+		return
+	}
+	defer t.turn.pass()
+	if err := e.allowed(t); err != nil {
+		e.fail(t, group, err)
+		return
+	}
+	group, commits, head := e.hand(t, group)
+	positions, err := []uint64(nil), error(nil)
+	switch {
+	case len(commits) > 0:
+		positions, err = e.append(ctx, head, commits)
+	case slices.ContainsFunc(group, (*outcome).restsOnTheLog):
+		err = e.confirm(ctx, head)
+	}
+	if err == nil || len(positions) > 0 { // or else the log may not be as the answers have it
+		group = group[e.settle(t, group, positions):]
+	}
+	if errors.Is(err, events.ErrTooLarge) {
+		group, err = e.refuseTooLarge(group, err), errMoved
+	}
+	if err != nil {
+		e.fail(t, group, err)
+	}
+}
+
+// hand returns those of a group that are to be appended now, their commits, and
+// the position at which the log must end.
+func (e *Engine) hand(t *term, group []*outcome) (kept []*outcome, commits []events.Commit, head uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, o := range group {
+		switch {
+		case o.epoch != e.epoch || e.role != t.role: // it was decided on what is not any more
+			e.end(o.job, errMoved)
+			continue
+		case o.commit != nil && o.err != nil: // a bug; it must not take the others with it
 			o.job.err = o.err
 			e.end(o.job, nil)
-			e.fail(slices.Delete(group, i, i+1), o.err)
-			return
-		}
-		if o.commit != nil {
+			e.disown() // and they are decided again
+			continue
+		case o.commit != nil:
+			o.job.handed = true
 			commits = append(commits, o.sealed)
 		}
+		kept = append(kept, o)
 	}
-	var positions []uint64
-	var err error
-	if len(commits) > 0 {
-		positions, err = e.append(commits)
-	}
-	settled := e.settle(group, positions)
-	if err != nil {
-		e.fail(group[settled:], err)
-	}
+	return kept, commits, e.head
 }
 
-// append writes commits, and tells of those that are durable.
-func (e *Engine) append(commits []events.Commit) ([]uint64, error) {
+// append writes commits behind the head, and tells of those that are durable.
+func (e *Engine) append(ctx context.Context, head uint64, commits []events.Commit) ([]uint64, error) {
 	var start time.Time
 	if e.config.Observe != nil {
 		start = e.config.Now()
 	}
 	// A commit is never half abandoned: whoever asked for it may go away.
-	positions, err := e.config.Store.Append(context.Background(), commits...)
+	positions, err := e.config.Store.AppendAt(ctx, head, commits...)
 	if e.config.Observe != nil && len(positions) > 0 {
 		size := 0
 		for _, c := range commits[:len(positions)] {
@@ -132,36 +163,58 @@ func (e *Engine) append(commits []events.Commit) ([]uint64, error) {
 	return positions, err
 }
 
-// dropped sends an outcome back that was decided before a failure, on state that
-// may not be.
-func (e *Engine) dropped(o *outcome) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if o.epoch == e.epoch {
-		return false
+// restsOnTheLog reports whether the answer would be another one if somebody else
+// had written to the log: it is a refusal, say, and not what a commit was
+// answered long ago.
+func (o *outcome) restsOnTheLog() bool { return o.replayOf == nil }
+
+// confirm checks that the log still ends at the head, for answers that leave
+// without a commit which would tell.
+func (e *Engine) confirm(ctx context.Context, head uint64) error {
+	at, err := e.config.Store.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("read the head of the log: %w", err)
 	}
-	e.end(o.job, errMoved)
-	return true
+	if at != head {
+		return fmt.Errorf("the log is at position %d, not %d: %w", at, head, events.ErrConflict)
+	}
+	return nil
+}
+
+// refuseTooLarge refuses the first commit of those that are left of a group, which
+// the store cannot take however often it is sent, and returns the others.
+func (e *Engine) refuseTooLarge(group []*outcome, cause error) []*outcome {
+	i := slices.IndexFunc(group, func(o *outcome) bool { return o.commit != nil })
+	if i < 0 {
+		return group
+	}
+	j := group[i].job
+	e.config.Logger.Warn("a command is larger than the event store takes", "command", j.command.Name(), "command_id", j.env.Key,
+		"events", len(group[i].sealed), "err", cause)
+	j.err = fault.New(fault.Invalid, "commit_too_large",
+		"the command makes %d events, which is more than the event store takes at once (%v); nothing was changed, send it as several commands",
+		len(group[i].sealed), cause).With("command_id", j.env.Key).With("events", len(group[i].sealed))
+	e.end(j, nil)
+	return slices.Delete(group, i, i+1)
 }
 
 // settle answers the outcomes of a group up to the first whose commit has no
 // position, and returns how many those are.
-func (e *Engine) settle(group []*outcome, positions []uint64) int {
+func (e *Engine) settle(t *term, group []*outcome, positions []uint64) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.role != t.role {
+		return 0
+	}
 	for i, o := range group {
 		if o.commit != nil {
 			if len(positions) == 0 {
 				return i
 			}
-			e.recent.durable(o.commit, positions[0], o.answer)
+			e.head = positions[0]
+			e.recent.durable(o.commit, e.head, o.answer)
 			positions = positions[1:]
 			e.snapshots.add(o.durableCopies()...)
-			if expected := e.head + uint64(len(o.events)); o.commit.position == expected {
-				e.head = expected
-			} else {
-				e.stale = true // somebody else wrote to the log, and we must read what
-			}
 		}
 		o.job.answer, o.job.err = o.settled()
 		e.end(o.job, nil)
@@ -194,115 +247,24 @@ func (o *outcome) settled() (Answer, error) {
 // append failed: it was decided on a state that may not be. What is on its way
 // here is dropped when it comes. The jobs are tried again, after the log was
 // read for what it holds by now.
-func (e *Engine) fail(group []*outcome, cause error) {
-	e.config.Logger.Warn("append failed; deciding again", "commands", len(group), "err", cause)
+func (e *Engine) fail(t *term, group []*outcome, cause error) {
+	if !errors.Is(cause, errMoved) && !errors.Is(cause, errStandby) {
+		e.config.Logger.Warn("append failed; deciding again", "commands", len(group), "err", cause)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.epoch++
-	e.stale = true
-	e.cache.clear()
-	e.recent.drop()
+	if e.role == t.role {
+		e.disown()
+		e.stale = true
+	}
 	stopped := errors.Is(cause, events.ErrStopped)
-	unknown := !stopped && !errors.Is(cause, events.ErrConflict)
+	known := stopped || errors.Is(cause, events.ErrConflict) || errors.Is(cause, errMoved) || errors.Is(cause, errStandby)
 	for _, o := range group {
-		o.job.tried = o.job.tried || unknown && o.commit != nil
+		o.job.tried = o.job.tried || !known && o.commit != nil
 		e.end(o.job, cause)
 	}
 	if stopped {
 		e.stopOnce.Do(func() { close(e.failed) })
-	}
-}
-
-// recover makes the engine know the log again after an append failed.
-func (e *Engine) recover(ctx context.Context) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.stale {
-		return nil
-	}
-	if err := e.catchUp(ctx); err != nil {
-		return err
-	}
-	e.stale = false
-	return nil
-}
-
-// setClock makes the recorded times continue from the newest event the index
-// knows, whatever the clock says after a restart.
-func (e *Engine) setClock(ctx context.Context) error {
-	if e.head == 0 {
-		return nil
-	}
-	for batch, err := range e.config.Store.Subscribe(ctx, e.head-1) {
-		if err != nil {
-			return fmt.Errorf("read the log at %d: %w", e.head, err)
-		}
-		meta, err := batch[0].Metadata()
-		e.clock = meta.Recorded
-		return err
-	}
-	return nil
-}
-
-// catchUp remembers what the log holds after the newest event the engine knows.
-func (e *Engine) catchUp(ctx context.Context) error {
-	head, err := e.config.Store.Head(ctx)
-	if err != nil {
-		return fmt.Errorf("read the head of the log: %w", err)
-	}
-	if head <= e.head {
-		return nil
-	}
-	var current *remembered
-	for batch, err := range e.config.Store.Subscribe(ctx, e.head) {
-		if err != nil {
-			return fmt.Errorf("read the log after %d: %w", e.head, err)
-		}
-		for _, r := range batch {
-			meta, err := r.Metadata()
-			if err != nil {
-				return err
-			}
-			fact, err := r.Fact()
-			if err != nil {
-				return err
-			}
-			if current == nil || current.key != meta.CommandID {
-				current = &remembered{key: meta.CommandID, digest: meta.Digest}
-				e.recent.add(current)
-			}
-			e.recent.note(current, fact)
-			e.recent.durable(current, r.Position, meta.Answer)
-			e.head = r.Position
-			if meta.Recorded.After(e.clock) {
-				e.clock = meta.Recorded
-			}
-		}
-		if e.head >= head {
-			break
-		}
-		if err := e.letIndexCatchUp(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// letIndexCatchUp forgets what the index knows, and waits while that is too
-// little: read models that were deleted are being built anew.
-func (e *Engine) letIndexCatchUp(ctx context.Context) error {
-	for told := false; ; told = true {
-		known := e.config.Index.Position()
-		e.recent.forget(known)
-		if !e.recent.full() {
-			return nil
-		}
-		if !told {
-			e.config.Logger.Warn("waiting for the read models, which are being built", "position", known, "read", e.head)
-		}
-		if err := wait(ctx, pause); err != nil {
-			return err
-		}
 	}
 }
 

@@ -11,29 +11,29 @@ import (
 )
 
 // decideAll is the one goroutine that decides.
-func (e *Engine) decideAll() {
-	defer close(e.decided)
+func (e *Engine) decideAll(t *term) {
+	defer close(t.decided)
 	for {
-		j := e.next()
+		j := t.next()
 		if j == nil {
 			return
 		}
-		if o := e.decide(j); o != nil {
-			e.decided <- o
+		if o := e.decide(t, j); o != nil {
+			t.decided <- o
 		}
 	}
 }
 
-// next is the next job, nil once the engine is closed and those sent before are
+// next is the next job, nil once the term is over and those sent before are
 // decided.
-func (e *Engine) next() *job {
+func (t *term) next() *job {
 	select {
-	case j := <-e.jobs:
+	case j := <-t.jobs:
 		return j
-	case <-e.closed:
+	case <-t.over:
 	}
 	select {
-	case j := <-e.jobs:
+	case j := <-t.jobs:
 		return j
 	default:
 		return nil
@@ -42,9 +42,13 @@ func (e *Engine) next() *job {
 
 // decide decides one job against the state that everything decided before left,
 // durable or not. It returns nil when the job has to be fetched for again.
-func (e *Engine) decide(j *job) *outcome {
+func (e *Engine) decide(t *term, j *job) *outcome {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if closed(t.resting) {
+		e.end(j, errStandby)
+		return nil
+	}
 	if j.read > e.head {
 		e.stale = true // somebody else wrote to the log
 	}
@@ -72,9 +76,9 @@ func (e *Engine) decideOne(j *job) *outcome {
 		return &outcome{job: j, replayOf: prior}
 	}
 	if e.recent.full() {
-		return &outcome{job: j, err: fault.New(fault.Unavailable, "index_behind",
+		return &outcome{job: j, err: j.unless(fault.New(fault.Unavailable, "index_behind",
 			"the read models are too far behind (at position %d) to take more commands; nothing was changed, see stockledger status",
-			e.config.Index.Position())}
+			e.config.Index.Position()))}
 	}
 	d := &decision{engine: e, job: j, stamp: domain.Stamp{At: e.tick()}}
 	result, err := d.run()
@@ -93,7 +97,7 @@ func (e *Engine) decideOne(j *job) *outcome {
 	d.keep()
 	o.copies = d.copies()
 	e.clock = d.stamp.At
-	o.commit = &remembered{key: j.env.Key, digest: j.digest}
+	o.commit = &remembered{key: j.env.Key, digest: j.digest, touched: d.touched}
 	e.recent.add(o.commit)
 	for _, ev := range d.recorded {
 		e.recent.note(o.commit, ev.fact)

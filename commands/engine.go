@@ -43,6 +43,9 @@ type Config struct {
 	Snapshots Snapshots
 	// RequireKnownLocations refuses levels at locations that are not open.
 	RequireKnownLocations bool
+	// Standby opens the engine resting: it follows the log and carries out nothing
+	// until Lead.
+	Standby bool
 	// CachedStreams bounds the aggregates kept in memory; 0 is 200,000.
 	CachedStreams int
 	// Observe hears of every group that was committed: how many commands and
@@ -54,32 +57,33 @@ type Config struct {
 }
 
 // Engine carries out commands. Its methods may be called from many goroutines.
-// There must be one Engine for a log. A second one could oversell nothing and
-// lose no update, because the store checks the version of every stream; but the
-// two do not know each other's keys at once, so a retry sent to the other could
-// be carried out again where it touches no stream of the first.
+//
+// Several engines may be open on one log. Whatever each of them does, it appends
+// only what was decided on all that the log holds, so that they oversell nothing,
+// lose no update and carry out no key twice. But every commit of one sends the
+// others back to read the log, so one should lead and the others rest.
 type Engine struct {
 	config    Config
 	cache     *cache
 	snapshots *snapshotter
 
-	// The steps of a command, each a goroutine: decide, seal, commit.
-	jobs    chan *job
-	decided chan *outcome
-	sealed  chan *outcome
-	steps   sync.WaitGroup
+	life      semaphore // held while the engine changes between leading and resting
+	follower  *follower // while it rests; guarded by life
+	following sync.WaitGroup
 
 	closing  sync.Once
 	stopOnce sync.Once
-	closed   chan struct{} // closed when the engine stops taking commands
-	idle     chan struct{} // closed when it has stopped
+	closed   chan struct{} // closed when the engine stops for good
 	failed   chan struct{} // closed when the store has stopped for good
 
-	// mu is held for one decision, for settling one group, and for recovery.
+	// mu is held for one decision, for settling one group, and for learning one
+	// batch of the log.
 	mu     sync.Mutex
+	role   int   // counts the changes between leading and resting
+	term   *term // nil while it rests
 	recent *recent
 	clock  time.Time // recorded time of the newest commit
-	epoch  int       // counts failures
+	epoch  int       // counts how often what was decided was thrown away
 	head   uint64    // position of the newest event this engine knows
 	stale  bool      // the log may hold what the engine has not seen
 }
@@ -104,7 +108,8 @@ type job struct {
 	read     uint64              // position of the newest event read for it
 	epoch    int
 
-	tried  bool // its commit was handed to the store before, with unknown outcome
+	handed bool // its commit was handed to the store, this time
+	tried  bool // and before, with unknown outcome
 	ended  chan struct{}
 	again  error // not nil: fetch and decide again, because of this
 	answer Answer
@@ -127,7 +132,8 @@ type outcome struct {
 	replayOf *remembered
 }
 
-// Open starts an engine on a log. It reads what the index does not know yet.
+// Open starts an engine on a log. Unless it is to stand by, it reads what the
+// index does not know yet, and leads.
 func Open(ctx context.Context, config Config) (*Engine, error) {
 	if config.CachedStreams == 0 {
 		config.CachedStreams = 200_000
@@ -140,36 +146,27 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 		config:    config,
 		cache:     newCache(config.Store, snapshots, config.CachedStreams),
 		snapshots: snapshots,
-		jobs:      make(chan *job, waitingCommands),
-		decided:   make(chan *outcome, waitingCommands),
-		sealed:    make(chan *outcome, waitingCommands),
+		life:      newSemaphore(),
 		closed:    make(chan struct{}),
-		idle:      make(chan struct{}),
 		failed:    make(chan struct{}),
 		recent:    newRecent(),
 		head:      config.Index.Position(),
 	}
 	e.recent.forgotten = e.head
-	if err := first(e.setClock(ctx), e.catchUp(ctx)); err != nil {
+	err := e.setClock(ctx)
+	if err == nil && !config.Standby {
+		err = e.catchUp(ctx, e.role)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", err)
 	}
-	e.steps.Go(e.decideAll)
-	e.steps.Go(e.sealAll)
-	e.steps.Go(e.commitAll)
 	e.snapshots.start()
+	if config.Standby {
+		e.follow()
+	} else {
+		e.begin(func() error { return nil })
+	}
 	return e, nil
-}
-
-// Close stops the engine. Commands that were decided are committed and
-// answered; others end with unavailable.
-func (e *Engine) Close() error {
-	e.closing.Do(func() {
-		close(e.closed)
-		e.steps.Wait()
-		close(e.idle)
-		e.snapshots.close()
-	})
-	return nil
 }
 
 // Cached is how many aggregates are in memory now.
@@ -210,7 +207,9 @@ func (e *Engine) Do(ctx context.Context, env Envelope, command Command) (Answer,
 		switch {
 		case j.again == nil:
 			return j.answer, j.err
-		case errors.Is(j.again, errMoved), errors.As(j.again, new(missing)):
+		case errors.Is(j.again, errStandby):
+			return Answer{}, j.unless(standby())
+		case errors.Is(j.again, errMoved), errors.Is(j.again, events.ErrConflict), errors.As(j.again, new(missing)):
 			continue
 		}
 		if failed++; failed == failures || errors.Is(j.again, events.ErrStopped) {
@@ -226,10 +225,20 @@ func (e *Engine) Do(ctx context.Context, env Envelope, command Command) (Answer,
 
 // try takes a job through the engine once.
 func (e *Engine) try(ctx context.Context, j *job) error {
-	if err := e.recover(ctx); err != nil {
+	t := e.current()
+	switch {
+	case closed(e.closed):
+		return j.notNow("closing", errClosing)
+	case t == nil || e.allowed(t) != nil:
+		return j.unless(standby())
+	}
+	if err := e.recover(ctx, t); err != nil {
+		if closed(t.over) {
+			return e.tooLate(j)
+		}
 		return j.notNow("store_unavailable", fmt.Errorf("%w: %w", errRead, err))
 	}
-	j.ended, j.again = make(chan struct{}), nil
+	j.ended, j.again, j.handed = make(chan struct{}), nil, false
 	if err := e.fetch(ctx, j); err != nil {
 		e.unpin(j)
 		switch {
@@ -241,10 +250,10 @@ func (e *Engine) try(ctx context.Context, j *job) error {
 		return err
 	}
 	select {
-	case e.jobs <- j:
-	case <-e.closed:
+	case t.jobs <- j:
+	case <-t.over:
 		e.unpin(j)
-		return j.notNow("closing", errClosing)
+		return e.tooLate(j)
 	case <-ctx.Done():
 		e.unpin(j)
 		return j.notNow("unavailable", ctx.Err())
@@ -254,24 +263,51 @@ func (e *Engine) try(ctx context.Context, j *job) error {
 		return nil
 	case <-ctx.Done():
 		return outcomeUnknown(j.env.Key, ctx.Err())
-	case <-e.idle:
+	case <-t.left:
+		return e.leftBehind(j)
+	case <-t.idle:
 	}
-	select {
-	case <-j.ended:
+	if closed(j.ended) {
 		return nil
-	default: // it came too late to be decided
-		return j.notNow("closing", errClosing)
 	}
+	e.unpin(j) // it came too late to be decided
+	return e.tooLate(j)
 }
 
-var errClosing = errors.New("the ledger is shutting down")
+// tooLate is the answer for a job that came when its term was over.
+func (e *Engine) tooLate(j *job) error {
+	if closed(e.closed) {
+		return j.notNow("closing", errClosing)
+	}
+	return j.unless(standby())
+}
+
+// leftBehind is the answer for a job of a term that was not waited for. The job
+// is still on its way there.
+func (e *Engine) leftBehind(j *job) error {
+	if closed(j.ended) {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if j.handed {
+		return outcomeUnknown(j.env.Key, errRead)
+	}
+	return j.unless(standby())
+}
 
 // notNow is the answer for a job that will not be decided because of cause.
 func (j *job) notNow(code string, cause error) error {
+	return j.unless(fault.New(fault.Unavailable, code, "%s; nothing was changed, send it again", plainly(cause)))
+}
+
+// unless is refused, which says that nothing was changed, unless the job's commit
+// may have been recorded.
+func (j *job) unless(refused *fault.Error) error {
 	if j.tried {
-		return outcomeUnknown(j.env.Key, cause)
+		return outcomeUnknown(j.env.Key, errors.New(refused.Message))
 	}
-	return fault.New(fault.Unavailable, code, "%s; nothing was changed, send it again", plainly(cause)).With("command_id", j.env.Key)
+	return refused.With("command_id", j.env.Key)
 }
 
 // plainly says for publishers why a command was not carried out. What is behind
@@ -284,17 +320,8 @@ func plainly(cause error) string {
 		return "the event store has stopped and the ledger must be started again"
 	case ended(cause):
 		return "there was no answer in time"
+	case errors.Is(cause, events.ErrConflict), errors.Is(cause, errMoved):
+		return "others write to the log all the time"
 	}
 	return "the event store does not answer"
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

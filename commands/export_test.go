@@ -23,7 +23,10 @@ func (e *Engine) Remembered() int {
 }
 
 // Waiting is how many outcomes wait for the committer.
-func (e *Engine) Waiting() int { return len(e.sealed) }
+func (e *Engine) Waiting() int { return len(e.current().sealed) }
+
+// Known is the position of the newest event the engine knows.
+func (e *Engine) Known() uint64 { return e.known() }
 
 // CachedStreams is how many aggregates the engine has in memory.
 func (e *Engine) CachedStreams() int {

@@ -27,6 +27,7 @@ type remembered struct {
 	position uint64 // 0 until durable
 	answer   json.RawMessage
 	refs     []found
+	touched  []*entry // the aggregates it changed, until it is durable
 }
 
 type found struct {
@@ -70,8 +71,22 @@ func (r *recent) note(c *remembered, fact events.Fact) {
 
 // durable notes where a commit, or the part of it that was read, ends.
 func (r *recent) durable(c *remembered, position uint64, answer json.RawMessage) {
-	c.position, c.answer = position, answer
+	c.position, c.answer, c.touched = position, answer, nil
 	r.answers += len(answer)
+}
+
+// read remembers an event that was read from the log, the next one after those
+// that are remembered. A commit may come in parts.
+func (r *recent) read(position uint64, meta *events.Meta, fact events.Fact) {
+	var c *remembered
+	if n := len(r.order); n > 0 && r.order[n-1].key == meta.CommandID {
+		c = r.order[n-1]
+	} else {
+		c = &remembered{key: meta.CommandID, digest: meta.Digest}
+		r.add(c)
+	}
+	r.note(c, fact)
+	r.durable(c, position, meta.Answer)
 }
 
 // forget leaves what the index knows to the index, but for the newest commands.
@@ -85,14 +100,15 @@ func (r *recent) forget(known uint64) {
 	r.order = r.order[n:]
 }
 
-// drop forgets the commands that are not durable.
-func (r *recent) drop() {
-	r.order = slices.DeleteFunc(r.order, func(c *remembered) bool {
-		if c.position == 0 {
-			r.remove(c)
-		}
-		return c.position == 0
-	})
+// drop forgets the commands that are not durable, and returns them.
+func (r *recent) drop() (dropped []*remembered) {
+	n := len(r.order)
+	for n > 0 && r.order[n-1].position == 0 { // what is durable is before what is not
+		n--
+		r.remove(r.order[n])
+	}
+	dropped, r.order = slices.Clone(r.order[n:]), r.order[:n]
+	return dropped
 }
 
 func (r *recent) remove(c *remembered) {

@@ -51,6 +51,13 @@ func (f *flaky) Append(ctx context.Context, commits ...events.Commit) ([]uint64,
 	return f.Store.Append(ctx, commits...)
 }
 
+func (f *flaky) AppendAt(ctx context.Context, head uint64, commits ...events.Commit) ([]uint64, error) {
+	if do := f.appending.Load(); do != nil {
+		return (*do)(commits)
+	}
+	return f.Store.AppendAt(ctx, head, commits...)
+}
+
 // record appends whatever the test wants to be there.
 func (f *flaky) record(commits ...events.Commit) []uint64 {
 	positions, err := f.Store.Append(context.Background(), commits...)

@@ -149,6 +149,27 @@ func (s *snapshotter) loaded(e *entry, after uint64) {
 	s.add(t)
 }
 
+// followed takes a copy of an aggregate that follows the log, when it is worth one.
+func (s *snapshotter) followed(e *entry) {
+	if t, due := s.copy(e); due {
+		t.hash = e.hash
+		s.add(t)
+	}
+}
+
+// copy takes a copy of an aggregate that is the caller's to look at, when it is
+// worth a snapshot. The hash is left to the caller.
+func (s *snapshotter) copy(e *entry) (t taken, due bool) {
+	if !s.due(e) {
+		return taken{}, false
+	}
+	if e.state.(stateful).Size() > s.pace.copied {
+		e.saved = e.version
+		return taken{stream: e.stream, version: e.version, rows: 1}, true
+	}
+	return take(e), true
+}
+
 // add gives copies of durable states to be written. It never waits.
 func (s *snapshotter) add(all ...taken) {
 	if len(all) == 0 {
@@ -197,7 +218,7 @@ func (s *snapshotter) writeWaiting(ctx context.Context) {
 		if t.state == nil {
 			// Loading it takes a copy, which then waits here. What is wrong with the
 			// stream whoever needs it will hear.
-			_ = (&entry{stream: t.stream}).load(ctx, s.store, s)
+			_ = newEntry(t.stream).load(ctx, s.store, s)
 			continue
 		}
 		snapshot, err := t.snapshot()
@@ -315,17 +336,10 @@ func (s *snapshotter) discard(ctx context.Context, stream string, why error) {
 // are worth a snapshot. They are good once the decision is durable, and dropped
 // with it.
 func (d *decision) copies() (all []taken) {
-	s := d.engine.snapshots
 	for _, touched := range d.touched {
-		if !s.due(touched) {
-			continue
+		if t, due := d.engine.snapshots.copy(touched); due {
+			all = append(all, t)
 		}
-		if rows := touched.state.(stateful).Size(); rows > s.pace.copied {
-			touched.saved = touched.version
-			all = append(all, taken{stream: touched.stream, version: touched.version, rows: 1})
-			continue
-		}
-		all = append(all, take(touched))
 	}
 	return all
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -138,11 +137,10 @@ func (c *showHead) ask(ctx context.Context, s streams, known *evidence.Head) (he
 
 // openLog opens the log of a ledger that no server has open. There must be one.
 func openLog(data string) (*sqlitestore.Store, error) {
-	path := filepath.Join(data, "log.db")
-	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("--data %s: there is no ledger in it: %w", data, err)
+	if err := hasLog(data); err != nil {
+		return nil, err
 	}
-	log, err := sqlitestore.Open(path)
+	log, err := sqlitestore.Open(filepath.Join(data, "log.db"))
 	if errors.Is(err, events.ErrInUse) {
 		return nil, fmt.Errorf("--data %s: %w; leave --data out and name the server that has it open with --server URL, or stop it", data, err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/internal/fault"
 	"github.com/stockledger/stockledger/internal/httpapi"
 	"github.com/stockledger/stockledger/internal/medusaapi"
 	"github.com/stockledger/stockledger/internal/natsapi"
@@ -30,22 +31,30 @@ import (
 
 // hostConfig says what a ledger in this process is made of.
 type hostConfig struct {
-	dir    string
-	store  events.Store // nil is the file in dir
-	prefix string
-	strict bool // levels only at locations that were opened
+	dir      string
+	store    events.Store // nil is the file in dir
+	kind     string       // of store
+	shared   bool         // with other nodes: store is an [events.Shared]
+	storeURL string       // of one that is shared
+	prefix   string
+	strict   bool // levels only at locations that were opened
 
 	walk        bool // over the rows of the read models, in search of wrong ones
 	holdRebuilt bool // a model of a new version waits to be switched to
 	planted     bool // serve the model with a bug made on purpose
 
+	node     string        // name of this node; "" makes one
+	leaseTTL time.Duration // 0 is that of package lease
+
 	natsURL               string // "" embeds a server
+	replicas              int    // of the streams on NATS; 0 is 1
 	listen                string // of the embedded server
 	token, user, password string // to be shown to it
 
 	spans *telemetry.Spans // nil: there are none
 
 	http    string // HOST:PORT; "" is none
+	httpURL string // where others find it; "" makes a guess
 	anyPort bool   // take another port when that one is taken
 	tokens  []httpapi.Token
 
@@ -56,54 +65,75 @@ type hostConfig struct {
 type host struct {
 	url  string // of NATS, for clients
 	dir  string
+	kind string          // of the event store
 	http *httpapi.Server // nil: there is none
 
 	ledger     *stockledger.Ledger
+	served     *telemetry.Ledger // the same, measured
 	operations *operations.Operations
+	operator   transport.Operator // the same, measured
 	metrics    *telemetry.Metrics
 	conn       *nats.Conn
-	feed       *natsapi.Feed
+	rank
 
 	closers []func() error
 }
 
-// openHost opens the ledger, connects it, and returns once commands are served.
+// openHost opens the ledger, connects it, and returns once commands are served, by
+// this node or by another one that shares its log. The store is closed with the
+// host, also when it cannot be opened.
 func openHost(ctx context.Context, config hostConfig) (_ *host, err error) {
-	h := &host{metrics: telemetry.NewMetrics(programVersion())}
+	h := &host{metrics: telemetry.NewMetrics(programVersion()), kind: cmp.Or(config.kind, kindSQLite)}
+	h.rank.begin(config)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.Close())
 		}
 	}()
+	if err := h.openLedger(ctx, config); err != nil {
+		return nil, err
+	}
+	if err := h.connect(ctx, config); err != nil {
+		return nil, err
+	}
+	err = h.serve(ctx, config)
+	h.opened(h.operations.Close) // before the transports, too, which wait for those who wait for a job
+	return h, err
+}
+
+// openLedger opens the ledger, following the log until it leads where others may.
+func (h *host) openLedger(ctx context.Context, config hostConfig) (err error) {
 	if h.dir, err = filepath.Abs(config.dir); err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if config.shared {
+		release, err := occupy(h.dir, config)
+		if err != nil {
+			return errors.Join(err, config.store.Close())
+		}
+		h.opened(release)
 	}
 	h.ledger, err = stockledger.Open(ctx, stockledger.Config{
-		Dir: h.dir, Store: config.store, RequireKnownLocations: config.strict, Logger: config.logger,
+		Dir: h.dir, Store: config.store, Standby: config.shared, RequireKnownLocations: config.strict, Logger: config.logger,
 		Walk: config.walk, HoldRebuilt: config.holdRebuilt, Planted: config.planted, Observe: h.metrics.Commit,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	h.opened(h.ledger.Close)
 	h.operations = operations.New(operations.Config{Ledger: h.ledger, Dir: h.dir, Version: programVersion(), Ended: h.metrics.Job, Logger: config.logger})
 	h.opened(h.operations.Close)
-	if err := h.connect(config); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, serveWithin)
-	defer cancel()
-	err = h.serve(ctx, config)
-	h.opened(h.operations.Close) // before the transports, too, which wait for those who wait for a job
-	return h, err
+	h.operator = h.metrics.Operator(h.operations, operations.Names())
+	h.served = telemetry.Measured(servedLedger{h}, h.queries(), h.metrics, config.spans.Tracer(), time.Now)
+	return nil
 }
 
 // serveWithin bounds how long NATS may take to set up streams and endpoints.
 const serveWithin = time.Minute
 
 // connect starts the embedded NATS server and connects to it, or to the one that
-// is named.
-func (h *host) connect(config hostConfig) (err error) {
+// is named. One that is named beside a store that is shared may come up later.
+func (h *host) connect(ctx context.Context, config hostConfig) (err error) {
 	tell := []nats.Option{
 		nats.Name("stockledger"), nats.MaxReconnects(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -118,7 +148,16 @@ func (h *host) connect(config hostConfig) (err error) {
 	}
 	if config.natsURL != "" {
 		h.url = natsapi.Redacted(config.natsURL)
-		if h.conn, err = natsapi.Connect(config.natsURL, tell...); err != nil {
+		connect := func(context.Context) (err error) {
+			h.conn, err = natsapi.Connect(config.natsURL, tell...)
+			return err
+		}
+		if config.shared {
+			err = await(ctx, "NATS", h.url, config.logger, connect)
+		} else {
+			err = connect(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("connect to NATS at %s: %w", h.url, err)
 		}
 		h.opened(h.disconnect)
@@ -145,41 +184,47 @@ func (h *host) disconnect() error {
 	return nil
 }
 
-// serve answers requests, takes submissions, and publishes the feed.
-func (h *host) serve(ctx context.Context, config hostConfig) (err error) {
-	queries := h.ledger.QueryNames()
-	queries[statusQuery] = statusAbout
-	served := telemetry.Measured(servedLedger{h}, queries, h.metrics, config.spans.Tracer(), time.Now)
-	operator := h.metrics.Operator(h.operations, operations.Names())
-	h.feed, err = natsapi.ServeFeed(ctx, natsapi.FeedConfig{
-		Conn: h.conn, Log: h.ledger.Events(), Prefix: config.prefix, Logger: config.logger,
-	})
-	if err != nil {
-		return err
+// serve answers requests, takes submissions, and publishes the feed. A node that
+// may not lead yet begins with the queries, so that others hear of it.
+func (h *host) serve(ctx context.Context, config hostConfig) error {
+	within, cancel := context.WithTimeout(ctx, serveWithin)
+	defer cancel()
+	if !config.shared {
+		if err := h.leadAlone(within, config); err != nil {
+			return err
+		}
 	}
-	h.opened(h.feed.Close)
-	submissions, err := natsapi.ServeSubmissions(ctx, natsapi.SubmitConfig{
-		Conn: h.conn, Ledger: served, Prefix: config.prefix, Logger: config.logger,
-	})
-	if err != nil {
-		return err
-	}
-	h.opened(submissions.Close)
-	service, err := natsapi.Serve(ctx, natsapi.Config{
-		Conn: h.conn, Ledger: served, Queries: queries, Operator: operator, Operations: operations.Names(),
-		Prefix: config.prefix, Logger: config.logger,
-	})
+	service, err := natsapi.ServeQueries(within, h.natsConfig(config))
 	if err != nil {
 		return err
 	}
 	h.opened(service.Close)
-	return h.serveHTTP(ctx, config, served, queries, operator)
+	if err := h.serveHTTP(within, config); err != nil {
+		return err
+	}
+	if config.shared {
+		return h.compete(ctx, config)
+	}
+	return nil
+}
+
+// natsConfig is what answers on NATS need.
+func (h *host) natsConfig(config hostConfig) natsapi.Config {
+	return natsapi.Config{
+		Conn: h.conn, Ledger: h.served, May: h.held, Queries: h.queries(), Operator: h.operator, Operations: operations.Names(),
+		Prefix: config.prefix, Logger: config.logger,
+	}
+}
+
+// queries are the names of the queries, the one for the status, too.
+func (h *host) queries() map[string]string {
+	all := h.ledger.QueryNames()
+	all[statusQuery] = statusAbout
+	return all
 }
 
 // serveHTTP answers on HTTP, if that is wanted.
-func (h *host) serveHTTP(
-	ctx context.Context, config hostConfig, served *telemetry.Ledger, queries map[string]string, operator transport.Operator,
-) (err error) {
+func (h *host) serveHTTP(ctx context.Context, config hostConfig) (err error) {
 	if config.http == "" {
 		return nil
 	}
@@ -188,11 +233,11 @@ func (h *host) serveHTTP(
 		return err
 	}
 	h.opened(exports.Close)
-	medusa := medusaapi.Routes(measuredLedger{served, h.ledger.Models()}, medusaapi.Config{Exports: exports, Logger: config.logger})
+	medusa := medusaapi.Routes(measuredLedger{h.served, h.ledger.Models()}, medusaapi.Config{Exports: exports, Logger: config.logger})
 	api := httpapi.Config{
-		Listen: config.http, Ledger: served, Log: h.ledger.Events(), Queries: queries, Shapes: h.shapes(), Routes: medusa,
-		Operator: operator, Operations: operationShapes(),
-		Tokens: config.tokens, Ready: h.conditions, Metrics: h.metrics.Handler(), Observe: h.metrics.Request,
+		Listen: config.http, Ledger: h.served, Log: h.ledger.Events(), Queries: h.queries(), Shapes: h.shapes(), Routes: medusa,
+		Operator: h.operator, Operations: operationShapes(),
+		Tokens: config.tokens, Ready: h.conditions, Standby: h.standby, Metrics: h.metrics.Handler(), Observe: h.metrics.Request,
 		Version: programVersion(), Logger: config.logger,
 	}
 	h.http, err = httpapi.Serve(ctx, api)
@@ -204,6 +249,8 @@ func (h *host) serveHTTP(
 		return err
 	}
 	h.opened(h.http.Close)
+	at := cmp.Or(config.httpURL, reachable(api.Listen, h.http.URL()))
+	h.at.Store(&at)
 	h.metrics.Watch(h.state, config.logger)
 	return nil
 }
@@ -228,12 +275,18 @@ func operationShapes() map[string]httpapi.Operation {
 
 // state is how the ledger is, for its figures.
 func (h *host) state(ctx context.Context) (telemetry.State, error) {
+	now := telemetry.State{
+		Leading: h.leads.Load(), Failed: h.failed(), Cached: h.ledger.Cached(), Followers: h.http.Followers(), Dir: h.dir,
+	}
+	if leader := h.leader(); leader != nil {
+		now.Term = leader.Term
+	}
 	status, err := servedLedger{h}.status(ctx)
 	if err != nil {
-		return telemetry.State{}, err
+		return now, err
 	}
-	now := telemetry.State{Head: status.Head, Failed: h.failed(), Cached: h.ledger.Cached(), Followers: h.http.Followers(), Dir: h.dir}
-	for _, part := range append(status.Models, status.Feed) {
+	now.Head = status.Head
+	for _, part := range status.parts() {
 		now.Parts = append(now.Parts, telemetry.Part{
 			Name: part.Name, Position: part.Position, Behind: part.Behind,
 			Stopped: cmp.Or(part.Error, part.Waiting) != "", Stuck: part.Stuck != "", Generation: part.Generation,
@@ -297,7 +350,7 @@ func (h *host) conditions(ctx context.Context) []httpapi.Condition {
 	if err != nil {
 		return append(all, httpapi.Condition{Name: "log", Reason: "it cannot be read"})
 	}
-	for _, part := range append(status.Models, status.Feed) {
+	for _, part := range status.parts() {
 		all = append(all, part.condition())
 	}
 	if status.Drift != nil {
@@ -400,34 +453,77 @@ type partStatus struct {
 
 // A ledgerStatus is the answer to ledger-status.
 type ledgerStatus struct {
-	LogID   string       `json:"log_id"`
-	Head    uint64       `json:"head"`
-	DataDir string       `json:"data_dir"`
-	Version string       `json:"version"`
-	Models  []partStatus `json:"models"`
-	Feed    partStatus   `json:"feed"`
+	LogID   string `json:"log_id"`
+	Head    uint64 `json:"head"`
+	DataDir string `json:"data_dir"`
+	Version string `json:"version"`
+	// Node is the name of the node that answers, Role leading or standby, Store the
+	// kind of its event store: sqlite, memory, nats or esdb.
+	Node  string `json:"node"`
+	Role  string `json:"role"`
+	Store string `json:"store"`
+	// Leader is the node that carries out the commands, as far as the one that answers
+	// knows; nil is none.
+	Leader *leaderStatus `json:"leader"`
+	Models []partStatus  `json:"models"`
+	// Feed is how far the feed is; nil on a standby, which publishes none.
+	Feed *partStatus `json:"feed"`
 	// Rebuilds are the generations that are being built, or wait to be switched to.
 	Rebuilds []projections.Generation `json:"rebuilds"`
 	// Drift is what the walk over the rows has found; nil when nobody walks.
 	Drift *stockledger.Drift `json:"drift"`
 }
 
+// A leaderStatus says which node leads.
+type leaderStatus struct {
+	Node    string    `json:"node"`
+	HTTPURL string    `json:"http_url"` // "": it has none
+	Since   time.Time `json:"since"`    // when the node that answers learned of it
+	Term    uint64    `json:"term"`     // grows with every change of the leader; 0: the log is not shared
+}
+
+// parts are what follows the log.
+func (l ledgerStatus) parts() []partStatus {
+	if l.Feed == nil {
+		return l.Models
+	}
+	return append(slices.Clip(l.Models), *l.Feed)
+}
+
 // Do implements telemetry.Inner.
 func (s servedLedger) Do(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error) {
-	return s.ledger.Do(ctx, env, command)
+	answer, err := s.ledger.Do(ctx, env, command)
+	return answer, s.explained(err)
 }
 
 // DoJSON implements transport.Ledger.
 func (s servedLedger) DoJSON(ctx context.Context, env commands.Envelope, name string, body []byte) (commands.Answer, error) {
-	return s.ledger.DoJSON(ctx, env, name, body)
+	answer, err := s.ledger.DoJSON(ctx, env, name, body)
+	return answer, s.explained(err)
 }
 
 // Query implements transport.Ledger.
-func (s servedLedger) Query(ctx context.Context, name string, body []byte) (any, error) {
+func (s servedLedger) Query(ctx context.Context, name string, body []byte) (answer any, err error) {
 	if name == statusQuery {
-		return s.status(ctx)
+		answer, err = s.status(ctx)
+	} else {
+		answer, err = s.ledger.Query(ctx, name, body)
 	}
-	return s.ledger.Query(ctx, name, body)
+	return answer, s.explained(err)
+}
+
+// explained adds to an error what only the host knows: which node leads, and that
+// the event store is away for a while rather than broken.
+func (s servedLedger) explained(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case fault.Code(err) == codeStandby:
+		return s.refusal()
+	case s.shared && fault.Of(err).Kind == fault.Internal && mayPass(err):
+		return fault.New(fault.Unavailable, "store_unavailable", "the event store does not answer; try again in a moment")
+	}
+	return err
 }
 
 func (s servedLedger) status(ctx context.Context) (answer ledgerStatus, err error) {
@@ -439,7 +535,10 @@ func (s servedLedger) status(ctx context.Context) (answer ledgerStatus, err erro
 	if err != nil {
 		return answer, err
 	}
-	answer = ledgerStatus{LogID: s.ledger.Events().LogID(), Head: head, DataDir: s.dir, Version: programVersion()}
+	answer = ledgerStatus{
+		LogID: s.ledger.Events().LogID(), Head: head, DataDir: s.dir, Version: programVersion(),
+		Node: s.node, Role: s.role(), Store: s.kind, Leader: s.leader(),
+	}
 	for _, m := range models {
 		answer.Models = append(answer.Models, partStatus{
 			Name: m.Name, Version: m.Version, Generation: m.Generation, Position: m.Position, Head: m.Head, Behind: m.Behind,
@@ -452,10 +551,12 @@ func (s servedLedger) status(ctx context.Context) (answer ledgerStatus, err erro
 	if drift, walking := s.ledger.Drift(); walking {
 		answer.Drift = &drift
 	}
-	position := s.feed.Position()
-	answer.Feed = partStatus{Name: "feed", Position: position, Head: head, Behind: max(head, position) - position}
-	if err := s.feed.Err(); err != nil {
-		answer.Feed.Error = err.Error()
+	if feed := s.feed.Load(); feed != nil {
+		position := feed.Position()
+		answer.Feed = &partStatus{Name: "feed", Position: position, Head: head, Behind: max(head, position) - position}
+		if err := feed.Err(); err != nil {
+			answer.Feed.Error = err.Error()
+		}
 	}
 	return answer, nil
 }
@@ -478,6 +579,8 @@ type ready struct {
 	HTTP string `json:"http_url"` // "": there is none
 	Data string `json:"data"`
 	PID  int    `json:"pid"`
+	Node string `json:"node"`
+	Role string `json:"role"` // leading, or standby, when the file was written
 }
 
 // announce writes the ready file, whole or not at all.
@@ -485,7 +588,7 @@ func (h *host) announce(path string) error {
 	if path == "" {
 		return nil
 	}
-	text, err := json.Marshal(ready{NATS: h.url, HTTP: h.httpURL(), Data: h.dir, PID: os.Getpid()})
+	text, err := json.Marshal(ready{NATS: h.url, HTTP: h.httpURL(), Data: h.dir, PID: os.Getpid(), Node: h.node, Role: h.role()})
 	if err != nil {
 		return err
 	}

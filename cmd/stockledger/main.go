@@ -49,6 +49,7 @@ type program struct {
 	Head      showHead  `cmd:"" help:"Show the fingerprint of the whole log, sign it, or check that the log still has an earlier one."`
 	Export    exportLog `cmd:"" help:"Write the whole log to a file that anybody can check."`
 	ImportLog importLog `cmd:"" help:"Make a ledger of an exported log."`
+	CopyLog   copyLog   `cmd:"" help:"Move a ledger to another event store."`
 
 	Import  importFile `cmd:"" help:"Import items or adjustments from a CSV file, each row exactly once."`
 	Version version    `cmd:"" help:"Show the version."`

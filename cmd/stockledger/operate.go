@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -93,8 +92,8 @@ func openHere(ctx context.Context, data string, s streams) (operator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "log.db")); err != nil {
-		return nil, fmt.Errorf("--data %s: there is no ledger in it: %w", data, err)
+	if err := hasLog(data); err != nil {
+		return nil, err
 	}
 	logger := slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	ledger, err := stockledger.Open(ctx, stockledger.Config{Dir: dir, HoldRebuilt: true, Logger: logger})

@@ -30,49 +30,62 @@ func TestRealSalesCountOnceWhateverIsKilled(t *testing.T) {
 		t.Skip("takes ten seconds and more")
 	}
 	t.Parallel()
-	sales := readSales(t)
-	r := newRetail(t)
+	sales := readSales(t, 0)
+	newRetail(t, sales, inItsDirectory(t)).countsOnceWhateverIsKilled()
+}
 
-	items := []string{
-		"import", "items", r.file, "--map", "id=stock_code", "--map", "sku=stock_code", "--map", "title=description",
-		"--distinct", "sku", "--set", "location_id=warehouse", "--set", "stocked_quantity=5000",
-	}
-	adjustments := []string{
-		"import", "adjustments", r.file, "--actor", "loader", "--map", "sku=stock_code", "--map", "adjustment=quantity", "--negate",
-		"--map", "reference=invoice_no", "--map", "effective_at=invoice_date", "--set", "location_id=warehouse",
-		"--reason-positive", "sale", "--reason-negative", "return",
-	}
+// countsOnceWhateverIsKilled imports the file. More arguments are for the items.
+func (r *retail) countsOnceWhateverIsKilled(more ...string) {
+	sales, part := r.sales, uint64(len(r.sales.lines)/5)
+	items, adjustments := append(r.importItems(), more...), r.importAdjustments()
 
 	// The ledger is killed while items come in, and the import goes on by itself.
 	run := r.start(items...)
-	r.killLedgerAfter(2000)
-	created := run.finish(t)
-	require.Equal(t, len(sales.sold), created.settled(), "%+v", created)
-	require.Equal(t, len(sales.lines)-len(sales.sold), created.Same)
+	r.killLedgerAfter(part)
+	created := run.finish(r.T)
+	require.Equal(r, len(sales.sold), created.settled(), "%+v", created)
+	require.Equal(r, len(sales.lines)-len(sales.sold), created.Same)
 
 	// Twice more while adjustments come in; then the import itself is killed, and
 	// the ledger once more under the one that resumes.
 	run = r.start(adjustments...)
-	r.killLedgerAfter(2000)
-	r.killLedgerAfter(2000)
-	r.waitForMore(2000)
-	require.NoError(t, run.cmd.Process.Kill())
-	require.Error(t, run.cmd.Wait())
+	r.killLedgerAfter(part)
+	r.killLedgerAfter(part)
+	r.waitForMore(part)
+	require.NoError(r, run.cmd.Process.Kill())
+	require.Error(r, run.cmd.Wait())
 	run = r.start(adjustments...)
-	r.killLedgerAfter(2000)
-	adjusted := run.finish(t)
-	require.Equal(t, len(sales.lines), adjusted.settled(), "%+v", adjusted)
-	require.Positive(t, adjusted.Replayed, "the resumed import must have met rows of the one that was killed")
-	require.Equal(t, sales.total.Negated().String(), adjusted.Adjustment.String())
+	r.killLedgerAfter(part)
+	adjusted := run.finish(r.T)
+	require.Equal(r, len(sales.lines), adjusted.settled(), "%+v", adjusted)
+	require.Positive(r, adjusted.Replayed, "the resumed import must have met rows of the one that was killed")
+	require.Equal(r, sales.total.Negated().String(), adjusted.Adjustment.String())
 
 	r.checkStock(sales)
 	r.checkMovements(sales)
 
 	// A part of it again, long after and by hand, is nothing new.
 	r.head(301)
-	repeated := r.start(append(adjustments, "--import-id", adjusted.Import)...).finish(t)
-	require.Equal(t, 300, repeated.Replayed, "%+v", repeated)
+	repeated := r.start(append(adjustments, "--import-id", adjusted.Import)...).finish(r.T)
+	require.Equal(r, 300, repeated.Replayed, "%+v", repeated)
 	r.checkStock(sales)
+}
+
+// importItems are the arguments that create the items.
+func (r *retail) importItems() []string {
+	return append([]string{
+		"import", "items", r.file, "--map", "id=stock_code", "--map", "sku=stock_code", "--map", "title=description",
+		"--distinct", "sku", "--set", "location_id=warehouse", "--set", "stocked_quantity=5000",
+	}, r.place.imports...)
+}
+
+// importAdjustments are the arguments that sell what was sold.
+func (r *retail) importAdjustments() []string {
+	return append([]string{
+		"import", "adjustments", r.file, "--actor", "loader", "--map", "sku=stock_code", "--map", "adjustment=quantity", "--negate",
+		"--map", "reference=invoice_no", "--map", "effective_at=invoice_date", "--set", "location_id=warehouse",
+		"--reason-positive", "sale", "--reason-negative", "return",
+	}, r.place.imports...)
 }
 
 // salesLines are what the file says, read without any code of the import.
@@ -92,7 +105,8 @@ func salesFile() string {
 	return filepath.Join("..", "..", "..", "shared", "data", "online-retail-10k.csv")
 }
 
-func readSales(t *testing.T) salesLines {
+// readSales reads so many lines of the file, 0 being all.
+func readSales(t *testing.T, most int) salesLines {
 	t.Helper()
 	file, err := os.Open(salesFile())
 	if errors.Is(err, os.ErrNotExist) {
@@ -106,7 +120,7 @@ func readSales(t *testing.T) salesLines {
 	s := salesLines{sold: make(map[string]events.Quantity)}
 	for {
 		cells, err := reader.Read()
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) || most > 0 && len(s.lines) == most {
 			return s
 		}
 		require.NoError(t, err)
@@ -122,24 +136,41 @@ func readSales(t *testing.T) salesLines {
 	}
 }
 
+// A retailPlace is where the log of a retail is, and how its ledger is run.
+type retailPlace struct {
+	program string   // the ledger's
+	serve   []string // arguments
+	server  string   // where it answers, again and again
+	imports []string // arguments
+}
+
+// inItsDirectory keeps the log in the data directory.
+func inItsDirectory(t *testing.T) retailPlace {
+	t.Helper()
+	listen := freeAddress(t)
+	return retailPlace{program: "stockledger", serve: []string{"--nats-listen", listen}, server: "nats://" + listen}
+}
+
 // A retail is a ledger in a process of its own, and what is needed to import.
 type retail struct {
 	*testing.T
-	file   string
-	listen string
-	dir    string
+	sales salesLines
+	place retailPlace
+	file  string
+	dir   string
 
 	server *exec.Cmd
 	client client
 }
 
-func newRetail(t *testing.T) *retail {
+func newRetail(t *testing.T, sales salesLines, place retailPlace) *retail {
 	t.Helper()
-	r := &retail{T: t, dir: t.TempDir(), listen: freeAddress(t)}
+	r := &retail{T: t, sales: sales, place: place, dir: t.TempDir()}
 	r.file = filepath.Join(r.dir, "sales.csv") // a copy, because the journal goes beside it
 	text, err := os.ReadFile(salesFile())
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(r.file, text, 0o600))
+	r.head(len(sales.lines) + 1)
 	r.startLedger()
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -170,8 +201,9 @@ func (r *retail) startLedger() {
 	log, err := os.OpenFile(filepath.Join(r.dir, "serve.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(r, err)
 	defer log.Close()
-	r.server = exec.Command("stockledger", "serve", "--data", filepath.Join(r.dir, "data"),
-		"--nats-listen", r.listen, "--ready-file", readyFile)
+	r.server = exec.Command(r.place.program, append([]string{
+		"serve", "--data", filepath.Join(r.dir, "data"), "--ready-file", readyFile,
+	}, r.place.serve...)...)
 	r.server.Stderr = log
 	r.server.Env = append(os.Environ(), "STOCKLEDGER_HTTP=127.0.0.1:0")
 	require.NoError(r, r.server.Start())
@@ -180,7 +212,7 @@ func (r *retail) startLedger() {
 	if r.client != nil {
 		r.client.Close()
 	}
-	r.client, err = reach{Server: "nats://" + r.listen, Prefix: natsapi.DefaultPrefix, Timeout: 5 * time.Second}.dial()
+	r.client, err = reach{Server: r.place.server, Prefix: natsapi.DefaultPrefix, Timeout: 5 * time.Second}.dial()
 	require.NoError(r, err)
 }
 
@@ -237,8 +269,8 @@ type importRun struct {
 
 func (r *retail) start(args ...string) *importRun {
 	r.Helper()
-	run := &importRun{cmd: exec.Command("stockledger",
-		append(args, "--json", "--timeout", "2s", "--retry-for", "60s", "--server", "nats://"+r.listen)...)}
+	run := &importRun{cmd: exec.Command(r.place.program,
+		append(args, "--json", "--timeout", "2s", "--retry-for", "60s", "--server", r.place.server)...)}
 	run.cmd.Stdout, run.cmd.Stderr = &run.out, &run.errors
 	require.NoError(r, run.cmd.Start())
 	return run

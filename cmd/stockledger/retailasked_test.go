@@ -23,20 +23,25 @@ func TestRealSalesCanBeAskedAbout(t *testing.T) {
 		t.Skip("takes ten seconds and more")
 	}
 	t.Parallel()
-	sales := readSales(t)
-	r := newRetail(t)
-	const opened = "2010-12-01T00:00:00Z"
-	created := r.start("import", "items", r.file, "--map", "id=stock_code", "--map", "sku=stock_code", "--map", "title=description",
-		"--distinct", "sku", "--set", "location_id=warehouse", "--set", "stocked_quantity=5000", "--set", "effective_at="+opened).finish(t)
-	require.Equal(t, len(sales.sold), created.settled())
-	adjusted := r.start("import", "adjustments", r.file, "--actor", "loader", "--map", "sku=stock_code", "--map", "adjustment=quantity", "--negate",
-		"--map", "reference=invoice_no", "--map", "effective_at=invoice_date", "--set", "location_id=warehouse",
-		"--reason-positive", "sale", "--reason-negative", "return").finish(t)
-	require.Equal(t, len(sales.lines), adjusted.settled())
-	a := asked{retail: r, sales: sales, opened: opened, head: r.caughtUp()}
+	newRetail(t, readSales(t, 0), inItsDirectory(t)).canBeAskedAbout()
+}
 
+func (r *retail) canBeAskedAbout() {
+	created := r.start(append(r.importItems(), "--set", "effective_at="+salesOpened)...).finish(r.T)
+	require.Equal(r, len(r.sales.sold), created.settled())
+	adjusted := r.start(r.importAdjustments()...).finish(r.T)
+	require.Equal(r, len(r.sales.lines), adjusted.settled())
+	r.answersAsTheFileDoes()
+}
+
+// salesOpened is when the items were created, on the effective clock.
+const salesOpened = "2010-12-01T00:00:00Z"
+
+func (r *retail) answersAsTheFileDoes() {
+	sales := r.sales
+	a := asked{retail: r, opened: salesOpened, head: r.caughtUp()}
 	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	r.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 0))
 	items := slices.Sorted(func(yield func(string) bool) {
 		for item := range sales.sold {
@@ -61,7 +66,7 @@ func TestRealSalesCanBeAskedAbout(t *testing.T) {
 	for _, invoice := range invoices {
 		a.invoice(invoice)
 	}
-	t.Logf("%d items as of %s and explained, %d invoices", len(items), noon, len(invoices))
+	r.Logf("%d items as of %s and explained, %d invoices", len(items), noon, len(invoices))
 
 	a.everythingByHand(noon)
 	for range 3 {
@@ -74,7 +79,6 @@ func TestRealSalesCanBeAskedAbout(t *testing.T) {
 // asked compares answers with the file.
 type asked struct {
 	*retail
-	sales  salesLines
 	opened string
 	head   uint64
 }
@@ -195,7 +199,7 @@ func (a asked) isInvoice(invoice string, movements []movement) {
 // byHand runs the program as a person would.
 func (a asked) byHand(args ...string) []byte {
 	a.Helper()
-	out, err := exec.Command("stockledger", append(args, "--server", "nats://"+a.listen)...).Output()
+	out, err := exec.Command(a.place.program, append(args, "--server", a.place.server)...).Output()
 	require.NoError(a, err, "%v\n%s", args, out)
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/internal/fault"
@@ -33,8 +34,13 @@ type health struct {
 	Head    uint64 `json:"head"` // position of the newest event
 	DataDir string `json:"data_dir"`
 	Version string `json:"version"`
+	Node    string `json:"node"`
+	Role    string `json:"role"`
+	Store   string `json:"store"` // its kind
 	Models  []row  `json:"models"`
 	Feed    row    `json:"feed"`
+
+	Leader *leaderStatus `json:"leader"`
 
 	Rebuilds []projections.Generation `json:"rebuilds"`
 	Drift    *stockledger.Drift       `json:"drift"`
@@ -71,7 +77,9 @@ func (c *status) Run(ctx context.Context, s streams) error {
 
 func (c *status) show(s streams, h health) {
 	fmt.Fprintf(s.out, "server    %s\n", natsapi.Redacted(c.Server))
-	for _, line := range []struct{ name, value string }{{"data", h.DataDir}, {"version", h.Version}, {"log", h.LogID}} {
+	for _, line := range []struct{ name, value string }{
+		{"node", h.node()}, {"leader", h.leads()}, {"data", h.DataDir}, {"version", h.Version}, {"store", h.Store}, {"log", h.LogID},
+	} {
 		if line.value != "" {
 			fmt.Fprintf(s.out, "%-9s %s\n", line.name, line.value)
 		}
@@ -84,6 +92,34 @@ func (c *status) show(s streams, h health) {
 	if h.Drift != nil && h.Drift.Trouble != "" {
 		fmt.Fprintf(s.out, "\nthe rows cannot be compared with the log at the moment: %s\n", h.Drift.Trouble)
 	}
+}
+
+// node is the node that answers, and its role; "" where it is the only one.
+func (h health) node() string {
+	if h.alone() {
+		return ""
+	}
+	return fmt.Sprintf("%s, %s", h.Node, h.Role)
+}
+
+// leads is which node leads; "" where there is only one.
+func (h health) leads() string {
+	switch {
+	case h.alone():
+		return ""
+	case h.Leader == nil:
+		return "no node leads at this moment; commands wait until one does"
+	}
+	at := ""
+	if h.Leader.HTTPURL != "" {
+		at = " at " + h.Leader.HTTPURL
+	}
+	return fmt.Sprintf("%s%s, since %s at least, term %d", h.Leader.Node, at, h.Leader.Since.Format(time.RFC3339), h.Leader.Term)
+}
+
+// alone reports whether no nodes share the log, as in ledgers of earlier versions.
+func (h health) alone() bool {
+	return h.Node == "" || h.Leader != nil && h.Leader.Term == 0
 }
 
 // toldRebuild says how far a generation is.

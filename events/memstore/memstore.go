@@ -1,5 +1,5 @@
 // Package memstore is a log in memory, for tests and examples. It keeps every
-// promise of [events.Store] but durability.
+// promise of [events.Shared] but durability: who shares it shares the process.
 package memstore
 
 import (
@@ -17,20 +17,21 @@ import (
 // page is how many events Read takes under the lock at once.
 const page = 256
 
-// Store is an [events.Store] in memory.
+// Store is an [events.Shared] in memory.
 type Store struct {
 	id   string
 	tail *events.Tail
 
-	mu      sync.RWMutex
-	closed  bool
-	log     []events.Recorded   // the event at position p is log[p-1]
-	streams map[string][]uint64 // positions of a stream's events, oldest first
+	mu        sync.RWMutex
+	closed    bool
+	log       []events.Recorded   // the event at position p is log[p-1]
+	streams   map[string][]uint64 // positions of a stream's events, oldest first
+	registers map[string]*register
 }
 
 // New makes an empty log with an identity of its own.
 func New() *Store {
-	return &Store{id: uuid.NewString(), tail: events.NewTail(0), streams: make(map[string][]uint64)}
+	return &Store{id: uuid.NewString(), tail: events.NewTail(0), streams: make(map[string][]uint64), registers: make(map[string]*register)}
 }
 
 // LogID implements [events.Store].

@@ -15,6 +15,7 @@ import (
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/events/sqlitestore"
 	"github.com/stockledger/stockledger/events/storetest"
+	"github.com/stockledger/stockledger/internal/race"
 )
 
 // appending appends until it is told to stop, and counts the commits.
@@ -48,7 +49,11 @@ func TestBackup_while_others_append_is_a_log_of_its_own(t *testing.T) {
 			require.NoError(t, err)
 			defer s.Close()
 			var a storetest.Author
-			for range 12 { // several statements for the events, and for the index
+			rounds := 12 // several statements for the events, and for the index
+			if race.On {
+				rounds = 3
+			}
+			for range rounds {
 				commits := make([]events.Commit, 1000)
 				for n := range commits {
 					commits[n] = a.Commit(fmt.Sprintf("item-%d", n%700))

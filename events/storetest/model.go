@@ -10,6 +10,9 @@ import (
 	"github.com/stockledger/stockledger/events"
 )
 
+// anywhere is where an append goes that does not say where the log must end.
+const anywhere = 1 << 20
+
 // model plays random groups of commits, some of them stale, on the store and on
 // a map, and compares all that can be seen.
 func model(t *testing.T, s events.Store) {
@@ -25,7 +28,18 @@ func model(t *testing.T, s events.Store) {
 		}
 		for range rapid.IntRange(1, 8).Draw(rt, "groups") {
 			group, wantLog, stale := drawGroup(rt, names, streams)
-			positions, err := s.Append(t.Context(), group...)
+			var positions []uint64
+			var err error
+			switch off := rapid.SampledFrom([]int{anywhere, anywhere, 0, 0, 1, -1}).Draw(rt, "head off by"); off {
+			case anywhere:
+				positions, err = s.Append(t.Context(), group...)
+			default:
+				at := base + uint64(len(log)) + uint64(off) // before 0 is beyond, too
+				positions, err = s.AppendAt(t.Context(), at, group...)
+				if off != 0 {
+					wantLog, stale = nil, true
+				}
+			}
 			if (err != nil) != stale || stale && !errors.Is(err, events.ErrConflict) {
 				rt.Fatalf("append: %v; conflict expected: %v", err, stale)
 			}

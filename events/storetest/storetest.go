@@ -1,5 +1,8 @@
 // Package storetest is what every [events.Store] promises, as tests. A store is
-// done when [Run] passes; a new doubt is a new promise here.
+// done when [Run] passes, and whichever of these apply: [RunShared] for a store
+// that several processes open, [RunUnknown] and [RunReconnect] for one whose
+// engine is elsewhere, [RunTooLarge] for one with limits. A new doubt is a new
+// promise here.
 package storetest
 
 import (
@@ -28,6 +31,10 @@ func Run(t *testing.T, open func(t *testing.T) events.Store, reopen func(t *test
 		{"append stops at the first commit that conflicts and keeps those before it", stopsAtConflict},
 		{"a commit conflicts unless its streams are at the versions it expects", expectedVersions},
 		{"a commit may hold several events of a stream, and build on the commit before it", severalEvents},
+		{"an append at the head is recorded there, and one at any other position conflicts", onlyAtHead},
+		{"an append at the head stops at the first commit that conflicts and keeps those before it", stopsAtConflictAtHead},
+		{"of concurrent appends at one head one is recorded", oneWinsAtHead},
+		{"whoever appends at the head knows all that is before his commit", nothingBetween},
 		{"positions and versions have no gaps, whatever conflicts between", noGaps},
 		{"commits of concurrent appenders do not interleave", notInterleaved},
 		{"of concurrent commits to one version one is recorded", oneWins},
@@ -418,6 +425,15 @@ func largeCommit(t *testing.T, s events.Store) {
 	same(t, a.Log, all(t, s, 0, 10_000))
 	same(t, a.stream("item-7"), read(t, s, "item-7", 0))
 	mustAppend(t, s, a.Commit("item-7", "item-3999"))
+
+	large, small := a.Commit(streams[:2500]...), a.Commit("item-7")
+	positions, err := s.AppendAt(t.Context(), 10_000, large, small)
+	require.ErrorIs(t, err, events.ErrConflict)
+	require.Empty(t, positions)
+	positions, err = s.AppendAt(t.Context(), 10_002, large, small)
+	require.NoError(t, err)
+	require.Equal(t, []uint64{12_502, 12_503}, positions)
+	same(t, a.Log[10_002:], all(t, s, 10_002, 2501))
 }
 
 func manyStreams(t *testing.T, s events.Store) {
@@ -444,6 +460,8 @@ func cancelledAppend(t *testing.T, s events.Store) {
 	positions, err := s.Append(ctx, events.Commit{event("item-1", 1)})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Empty(t, positions)
+	_, err = s.AppendAt(ctx, 0, events.Commit{event("item-1", 1)})
+	require.ErrorIs(t, err, context.Canceled)
 	require.Zero(t, head(t, s))
 	mustAppend(t, s, events.Commit{event("item-1", 1)})
 }
@@ -465,6 +483,7 @@ func panics(t *testing.T, s events.Store) {
 		"goes backwards":     {event("item-2", 2), event("item-2", 1)},
 	} {
 		require.Panics(t, func() { _, _ = s.Append(t.Context(), good, bad) }, name)
+		require.Panics(t, func() { _, _ = s.AppendAt(t.Context(), 0, good, bad) }, name)
 	}
 	require.Zero(t, head(t, s))
 	mustAppend(t, s, good)
@@ -488,6 +507,9 @@ func closedFails(t *testing.T, s events.Store) {
 	require.NoError(t, ctx.Err(), "a waiting subscriber did not notice")
 
 	_, err = s.Append(t.Context(), events.Commit{event("item-1", 2)})
+	require.Error(t, err)
+	require.NotErrorIs(t, err, events.ErrConflict)
+	_, err = s.AppendAt(t.Context(), 1, events.Commit{event("item-1", 2)})
 	require.Error(t, err)
 	require.NotErrorIs(t, err, events.ErrConflict)
 	_, err = tryRead(t.Context(), s, "item-1", 0)

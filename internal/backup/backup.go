@@ -97,6 +97,16 @@ type copier interface {
 	Backup(ctx context.Context, path string, progress func(stage string, done, total uint64)) error
 }
 
+// Check refuses a store that cannot be copied while it is in use.
+func Check(store events.Store) error {
+	if _, ok := store.(copier); !ok {
+		return fault.New(fault.NotAllowed, "no_backup",
+			"only a log in a file of its own can be backed up; back up the event store that has this one with its own means, "+
+				"or copy the log into a data directory with `stockledger copy-log`, and back up that")
+	}
+	return nil
+}
+
 // Take makes a backup of a ledger that goes on meanwhile. It holds every event up
 // to the head that the log had when Take began. When it fails, nothing is left at
 // To. It refuses to replace anything.
@@ -107,15 +117,13 @@ func Take(ctx context.Context, cfg Config) (Manifest, error) {
 	if cfg.Progress == nil {
 		cfg.Progress = func(string, uint64, uint64) {}
 	}
-	store, ok := cfg.Store.(copier)
-	if !ok {
-		return Manifest{}, fault.New(fault.NotAllowed, "no_backup",
-			"only a log in a file of its own can be backed up; back up where this log is with the means of that place, or export it")
+	if err := Check(cfg.Store); err != nil {
+		return Manifest{}, err
 	}
 	if err := mayMake(cfg.To); err != nil {
 		return Manifest{}, err
 	}
-	m, err := take(ctx, cfg, store)
+	m, err := take(ctx, cfg, cfg.Store.(copier))
 	if err != nil {
 		return Manifest{}, failed(ctx, "back up to "+cfg.To, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/stockledger/stockledger/events"
@@ -152,29 +153,46 @@ func (c *chain) head() (Head, error) {
 // walk gives every event after a position through another to do, once it is known
 // to be at its place and to match its hash. The log must reach that far.
 func walk(ctx context.Context, store events.Store, after, through uint64, do func(events.Recorded) error) error {
-	if after >= through {
-		return nil
-	}
-	for batch, err := range store.Subscribe(ctx, after) {
+	for e, err := range each(ctx, store, after, through) {
 		if err != nil {
-			return fmt.Errorf("read the log after position %d: %w", after, err)
+			return err
 		}
-		for _, e := range batch {
-			if e.Position != after+1 {
-				return damaged(after+1, "the event that is there says position %d", e.Position)
-			}
-			if e.Hash != e.Link() {
-				return damaged(e.Position, "the bytes of %s@%d do not match its hash", e.Stream, e.Version)
-			}
-			if err := do(e); err != nil {
-				return err
-			}
-			if after = e.Position; after == through {
-				return nil
-			}
+		if err := do(e); err != nil {
+			return err
 		}
 	}
 	return ctx.Err()
+}
+
+// each yields every event after a position through another, once it is known to be
+// at its place and to match its hash. The log must reach that far. An error is
+// yielded last.
+func each(ctx context.Context, store events.Store, after, through uint64) iter.Seq2[events.Recorded, error] {
+	return func(yield func(events.Recorded, error) bool) {
+		if after >= through {
+			return
+		}
+		for batch, err := range store.Subscribe(ctx, after) {
+			if err != nil {
+				yield(events.Recorded{}, fmt.Errorf("read the log after position %d: %w", after, err))
+				return
+			}
+			for _, e := range batch {
+				if e.Position != after+1 {
+					yield(e, damaged(after+1, "the event that is there says position %d", e.Position))
+					return
+				}
+				if e.Hash != e.Link() {
+					yield(e, damaged(e.Position, "the bytes of %s@%d do not match its hash", e.Stream, e.Version))
+					return
+				}
+				after = e.Position
+				if !yield(e, nil) || after == through {
+					return
+				}
+			}
+		}
+	}
 }
 
 // damaged says that the log itself is wrong at a position.

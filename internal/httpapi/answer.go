@@ -34,18 +34,25 @@ func Status(err error) int {
 }
 
 // medusaError is how Medusa writes an error. Those that come from here have a
-// code only where nobody knows what went wrong.
+// code only where nobody knows what went wrong, and where another node is to be
+// asked, which no Medusa knows.
 type medusaError struct {
 	Code    string `json:"code,omitempty"`
 	Type    string `json:"type,omitempty"`
 	Message string `json:"message"`
 }
 
+// codeStandby is the code of what a node refuses because another one leads.
+const codeStandby = "standby"
+
 // face is an error as the client of that path knows errors.
 func (s *Server) face(r *http.Request, err error) any {
 	public := fault.Public(err)
 	if !strings.HasPrefix(r.URL.Path, "/admin/") {
 		return public
+	}
+	if public.Code == codeStandby {
+		return medusaError{codeStandby, public.Type, public.Message}
 	}
 	switch fault.Of(err).Kind {
 	case fault.Unauthorized:

@@ -63,6 +63,11 @@ type Config struct {
 	Tokens []Token
 	// Ready says whether the ledger can be worked with; nil is always.
 	Ready func(context.Context) []Condition
+	// Standby is why this node carries out no commands now, while another one does:
+	// fault.Unavailable, whose message everybody may read. It is nil while this node
+	// leads. Every request with the scope Command asks it first. Where Standby itself
+	// is nil there are no other nodes.
+	Standby func() error
 	// Metrics serves /metrics; nil leaves it out.
 	Metrics http.Handler
 	// Observe hears of every answer by the name of its route; nil is nobody. What
@@ -358,6 +363,10 @@ func (s *Server) guarded(route Route) http.Handler {
 			route.Handler(w, r)
 			return
 		}
+		if err := s.elsewhere(route.Scope); err != nil {
+			s.refuse(w, r, err)
+			return
+		}
 		// The body comes first, so that nobody is inside the gate, or in a handler,
 		// who waits for a slow client.
 		body, err := s.arriving.whole(w, r)
@@ -376,4 +385,14 @@ func (s *Server) guarded(route Route) http.Handler {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		route.Handler(w, r)
 	})
+}
+
+// elsewhere is the refusal of a command that another node carries out, before
+// anything of it is read: the read models of this one may not know yet what it is
+// about.
+func (s *Server) elsewhere(scope Scope) error {
+	if scope != Command || s.config.Standby == nil {
+		return nil
+	}
+	return s.config.Standby()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,7 +30,8 @@ type Client struct {
 	names    names
 	url      string // redacted
 	patience time.Duration
-	own      bool // the connection
+	absence  time.Duration // of every ledger
+	own      bool          // the connection
 	nats     []nats.Option
 }
 
@@ -49,6 +51,16 @@ func WithPrefix(prefix string) Option {
 func WithPatience(d time.Duration) Option {
 	return func(c *Client) error {
 		c.patience = d
+		return nil
+	}
+}
+
+// WithAbsence is how long a request is sent again when no ledger listens at all,
+// such as while another node takes over; 0 is not once. Unless it is given, that is
+// as long as the request may wait.
+func WithAbsence(d time.Duration) Option {
+	return func(c *Client) error {
+		c.absence = d
 		return nil
 	}
 }
@@ -92,7 +104,7 @@ func NewClient(conn *nats.Conn, options ...Option) (*Client, error) {
 }
 
 func newClient(url string, options []Option) (*Client, error) {
-	c := &Client{names: DefaultPrefix, url: Redacted(url), patience: defaultPatience}
+	c := &Client{names: DefaultPrefix, url: Redacted(url), patience: defaultPatience, absence: math.MaxInt64}
 	for _, option := range options {
 		if err := option(c); err != nil {
 			return nil, err
@@ -113,14 +125,20 @@ func (c *Client) Close() {
 	}
 }
 
-// Command has a command carried out and waits for the answer. When the ledger
+// Command has a command carried out and waits for the answer. A command with a key
+// is sent until it is answered: when no node of the ledger leads for the moment,
+// and when the one that had it died, too. It has one effect all the same. A command
+// without a key is sent again only while nobody is there to hear it. When the ledger
 // had to leave the result out because NATS would not carry it, Result is the
 // object {"result_omitted": "why, and what to do"}.
 func (c *Client) Command(ctx context.Context, name string, env commands.Envelope, body []byte) (commands.Answer, error) {
 	if err := transport.Carries(env.Key); err != nil {
 		return commands.Answer{}, err
 	}
-	m, err := c.exchange(ctx, &nats.Msg{Subject: c.names.commands() + name, Header: transport.Headers(env), Data: body})
+	m, err := c.insist(ctx, errand{
+		Msg:   &nats.Msg{Subject: c.names.commands() + name, Header: transport.Headers(env), Data: body},
+		again: env.Key != "",
+	})
 	if err != nil {
 		return commands.Answer{}, unknownOutcome(err, env.Key)
 	}
@@ -142,18 +160,19 @@ func (a Answer) plain() commands.Answer {
 	return a.Answer
 }
 
-// Query asks a query. Body may be nil.
+// Query asks a query, until it is answered. Body may be nil.
 func (c *Client) Query(ctx context.Context, name string, body []byte) (json.RawMessage, error) {
-	m, err := c.exchange(ctx, &nats.Msg{Subject: c.names.queries() + name, Data: body})
+	m, err := c.insist(ctx, errand{Msg: &nats.Msg{Subject: c.names.queries() + name, Data: body}, again: true})
 	if err != nil {
 		return nil, err
 	}
 	return answered(m, name)
 }
 
-// Operate carries out an operation. Body may be nil.
+// Operate has an operation carried out. It is sent again only while nobody is there
+// to hear it. Body may be nil.
 func (c *Client) Operate(ctx context.Context, name string, body []byte) (json.RawMessage, error) {
-	m, err := c.exchange(ctx, &nats.Msg{Subject: c.names.operations() + name, Data: body})
+	m, err := c.insist(ctx, errand{Msg: &nats.Msg{Subject: c.names.operations() + name, Data: body}})
 	if err != nil {
 		return nil, err
 	}
@@ -261,17 +280,6 @@ func outcomeIn(body []byte) (o Outcome, err error) {
 		return Outcome{}, strange("a submission", err)
 	}
 	return o, nil
-}
-
-// exchange sends a request and returns whatever is answered.
-func (c *Client) exchange(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
-	ctx, cancel := c.within(ctx)
-	defer cancel()
-	reply, err := c.conn.RequestMsgWithContext(ctx, m)
-	if err != nil {
-		return nil, c.failed(err, len(m.Data))
-	}
-	return reply, nil
 }
 
 // answered is the body of an answer, or the refusal.

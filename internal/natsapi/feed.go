@@ -53,7 +53,8 @@ type FeedConfig struct {
 // and each once. The sequence of a message in the feed's JetStream stream is the
 // position of its event in the log; that is checked with every write, so that
 // the feed has no gaps and no repeats whatever fails. It runs behind the log and
-// never holds it up.
+// never holds it up. The node that leads serves it; one that only believes so loses
+// its writes to the other, and both write the same.
 type Feed struct {
 	config FeedConfig
 	names  names
@@ -170,7 +171,11 @@ func (f *Feed) run(ctx context.Context) {
 		if f.Position() != before {
 			pause = feedPause
 		}
-		f.config.Logger.Warn("the feed is interrupted", "position", f.Position(), "err", err)
+		if isBehind(err) {
+			f.config.Logger.Info("another node has written to the feed; going on behind what it wrote", "position", f.Position())
+		} else {
+			f.config.Logger.Warn("the feed is interrupted", "position", f.Position(), "err", err)
+		}
 		if wait(ctx, pause) != nil {
 			return
 		}
@@ -218,6 +223,14 @@ func (f *Feed) follow(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// isBehind reports whether the feed's stream refused a write because it has more
+// than the writer knows: another node wrote it, or a write of ours whose answer was
+// lost. Whether it is what the log says, resume finds out.
+func isBehind(err error) bool {
+	refused, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
 func wait(ctx context.Context, d time.Duration) error {

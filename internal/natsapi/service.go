@@ -28,6 +28,11 @@ const grace = 30 * time.Second
 type Config struct {
 	Conn   *nats.Conn
 	Ledger Ledger
+	// May is asked whether this node may carry out commands and operations, such
+	// as lease.Lease.Held; nil is that it always may. What comes while it must not
+	// is not answered: the node that may hears it, too, or the sender sends it
+	// again.
+	May func() error
 	// Queries are the names of the queries that Ledger answers, each with a line
 	// on what it is about; projections.QueryNames has them.
 	Queries map[string]string
@@ -48,50 +53,89 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Service answers commands and queries on NATS.
+// Service answers commands, queries and operations on NATS, or some of these.
 type Service struct {
 	config  Config
 	names   names
 	micro   micro.Service
+	served  []*endpoints
 	unknown []*nats.Subscription
 	tallies map[string]*tally // by subject
-
-	commands, queries, operations *transport.Gate
 
 	work   context.Context //nolint:containedctx // the life of the service, which requests share
 	cancel context.CancelFunc
 }
 
-// Serve starts answering on conn as the NATS micro service "stockledger". Ctx
-// bounds the start only; Close ends the service.
-func Serve(ctx context.Context, config Config) (_ *Service, err error) {
+// endpoints are those of one kind, such as the queries.
+type endpoints struct {
+	what    string            // query
+	subject string            // inventory.query.
+	about   map[string]string // by name
+	do      handler
+	gate    *transport.Gate
+	leading bool // served by the leading node alone
+}
+
+// Serve starts answering on conn as the NATS micro service "stockledger": all that
+// a ledger alone answers. Ctx bounds the start only; Close ends the service.
+func Serve(ctx context.Context, config Config) (*Service, error) {
+	return serve(ctx, config, (*Service).forLeader, (*Service).forAll)
+}
+
+// ServeQueries is Serve for the queries alone, which every node of a ledger
+// answers, each its part of them.
+func ServeQueries(ctx context.Context, config Config) (*Service, error) {
+	return serve(ctx, config, (*Service).forAll)
+}
+
+// ServeCommands is Serve for the commands and the operations alone, for as long as
+// this node leads. Each request reaches every node that believes so: were it given
+// to one of them, as a query is, one that is stopped, and has not yet found out that
+// it leads no more, would get some of them and keep them.
+func ServeCommands(ctx context.Context, config Config) (*Service, error) {
+	return serve(ctx, config, (*Service).forLeader)
+}
+
+// forLeader are the endpoints of the node that leads.
+func (s *Service) forLeader() []*endpoints {
+	about := make(map[string]string)
+	for _, name := range commands.Names() {
+		about[name] = "carries out " + name + "; the body is JSON, docs/commands.md has its shape"
+	}
+	return []*endpoints{
+		{what: "command", subject: s.names.commands(), about: about, do: s.command, leading: true},
+		{what: "operation", subject: s.names.operations(), about: s.config.Operations, do: s.operate, leading: true},
+	}
+}
+
+// forAll are the endpoints of every node.
+func (s *Service) forAll() []*endpoints {
+	return []*endpoints{{what: "query", subject: s.names.queries(), about: s.config.Queries, do: s.query}}
+}
+
+func serve(ctx context.Context, config Config, parts ...func(*Service) []*endpoints) (_ *Service, err error) {
 	config.Logger = cmp.Or(config.Logger, slog.Default())
 	config.Version = cmp.Or(config.Version, "0.0.0")
 	config.InFlight = cmp.Or(config.InFlight, transport.InFlight)
 	if config.Now == nil {
 		config.Now = time.Now //nolint:forbidigo // the default of what the caller may set
 	}
-	s := &Service{
-		config:     config,
-		tallies:    make(map[string]*tally),
-		commands:   transport.NewGate(config.InFlight, transport.InFlightBytes),
-		queries:    transport.NewGate(config.InFlight, transport.InFlightBytes),
-		operations: transport.NewGate(config.InFlight, transport.InFlightBytes),
+	if config.May == nil {
+		config.May = func() error { return nil }
 	}
+	s := &Service{config: config, tallies: make(map[string]*tally)}
 	s.work, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if s.names, err = prefixed(config.Prefix); err != nil {
 		return nil, err
 	}
-	about := make(map[string]string)
-	for _, name := range commands.Names() {
-		about[name] = "carries out " + name + "; the body is JSON, docs/commands.md has its shape"
-		s.tallies[s.names.commands()+name] = new(tally)
+	for _, part := range parts {
+		s.served = append(s.served, part(s)...)
 	}
-	for name := range config.Queries {
-		s.tallies[s.names.queries()+name] = new(tally)
-	}
-	for name := range config.Operations {
-		s.tallies[s.names.operations()+name] = new(tally)
+	for _, e := range s.served {
+		e.gate = transport.NewGate(config.InFlight, transport.InFlightBytes)
+		for name := range e.about {
+			s.tallies[e.subject+name] = new(tally)
+		}
 	}
 	if s.micro, err = micro.AddService(config.Conn, micro.Config{
 		Name: "stockledger", Version: config.Version,
@@ -105,7 +149,7 @@ func Serve(ctx context.Context, config Config) (_ *Service, err error) {
 	}); err != nil {
 		return nil, fmt.Errorf("serve on NATS: %w", err)
 	}
-	if err := cmp.Or(s.listen(about), flush(ctx, config.Conn)); err != nil {
+	if err := cmp.Or(s.listen(), flush(ctx, config.Conn)); err != nil {
 		return nil, errors.Join(fmt.Errorf("serve on NATS: %w", err), s.close(ctx))
 	}
 	return s, nil
@@ -119,32 +163,40 @@ func flush(ctx context.Context, conn *nats.Conn) error {
 	return conn.FlushWithContext(ctx)
 }
 
-// listen adds the endpoints.
-func (s *Service) listen(about map[string]string) error {
-	return cmp.Or(
-		s.listenAll(s.names.commands(), about, s.commands, s.command),
-		s.listenAll(s.names.queries(), s.config.Queries, s.queries, s.query),
-		s.listenAll(s.names.operations(), s.config.Operations, s.operations, s.operate),
-		s.listenUnknown(s.names.commands(), about, "command"),
-		s.listenUnknown(s.names.queries(), s.config.Queries, "query"),
-		s.listenUnknown(s.names.operations(), s.config.Operations, "operation"),
-	)
+// listen adds the endpoints, and then the listeners for names that are not there.
+func (s *Service) listen() error {
+	for _, e := range s.served {
+		if err := s.listenAll(e); err != nil {
+			return err
+		}
+	}
+	for _, e := range s.served {
+		if err := s.listenUnknown(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // handler answers one request: with a body, or with an error.
 type handler func(ctx context.Context, name string, headers nats.Header, body []byte) ([]byte, error)
 
-func (s *Service) listenAll(subject string, about map[string]string, g *transport.Gate, do handler) error {
-	for _, name := range slices.Sorted(maps.Keys(about)) {
-		t := s.tallies[subject+name]
-		err := s.micro.AddEndpoint(name, micro.HandlerFunc(func(req micro.Request) { s.accept(req, name, g, t, do) }),
-			micro.WithEndpointSubject(subject+name),
+func (s *Service) listenAll(e *endpoints) error {
+	for _, name := range slices.Sorted(maps.Keys(e.about)) {
+		options := []micro.EndpointOpt{
+			micro.WithEndpointSubject(e.subject + name),
 			micro.WithEndpointMetadata(map[string]string{
-				"description": about[name],
+				"description": e.about[name],
 				"headers":     strings.Join(transport.HeaderNames(), ", "),
-			}))
+			}),
+		}
+		if e.leading {
+			options = append(options, micro.WithEndpointQueueGroupDisabled())
+		}
+		t := s.tallies[e.subject+name]
+		err := s.micro.AddEndpoint(name, micro.HandlerFunc(func(req micro.Request) { s.accept(e, req, name, t) }), options...)
 		if err != nil {
-			return fmt.Errorf("endpoint %s%s: %w", subject, name, err)
+			return fmt.Errorf("endpoint %s%s: %w", e.subject, name, err)
 		}
 	}
 	return nil
@@ -153,38 +205,56 @@ func (s *Service) listenAll(subject string, about map[string]string, g *transpor
 // listenUnknown refuses the names that are not there, which otherwise would look
 // as if the ledger were not. It is no endpoint, because it also hears, and
 // leaves alone, what the endpoints hear.
-func (s *Service) listenUnknown(subject string, all map[string]string, what string) error {
-	sub, err := s.config.Conn.QueueSubscribe(subject+">", "stockledger-unknown", func(m *nats.Msg) {
-		name := m.Subject[len(subject):]
-		if _, known := all[name]; !known {
-			s.refuse(m.Subject, m.Reply, fault.New(fault.NotFound, "unknown_"+what, "there is no %s %q", what, name).With(what, name))
+func (s *Service) listenUnknown(e *endpoints) (err error) {
+	refuse := func(m *nats.Msg) {
+		name := m.Subject[len(e.subject):]
+		if _, known := e.about[name]; known || s.mustNot(e) {
+			return
 		}
-	})
+		s.refuse(m.Subject, m.Reply, fault.New(fault.NotFound, "unknown_"+e.what, "there is no %s %q", e.what, name).With(e.what, name))
+	}
+	var sub *nats.Subscription
+	if e.leading {
+		sub, err = s.config.Conn.Subscribe(e.subject+">", refuse)
+	} else {
+		sub, err = s.config.Conn.QueueSubscribe(e.subject+">", "stockledger-unknown", refuse)
+	}
 	if err != nil {
-		return fmt.Errorf("subscribe to %s>: %w", subject, err)
+		return fmt.Errorf("subscribe to %s>: %w", e.subject, err)
 	}
 	s.unknown = append(s.unknown, sub)
 	return nil
 }
 
+// mustNot reports whether a request is for another node.
+func (s *Service) mustNot(e *endpoints) bool { return e.leading && s.config.May() != nil }
+
 // accept starts answering a request. It does not wait: the requests behind this
 // one are for other goroutines.
-func (s *Service) accept(req micro.Request, name string, g *transport.Gate, t *tally, do handler) {
+func (s *Service) accept(e *endpoints, req micro.Request, name string, t *tally) {
+	if s.mustNot(e) { // a node that was stopped finds many that others have long answered
+		t.left.Add(1)
+		return
+	}
 	size := len(req.Data())
 	if size > MaxBody {
 		t.refused.Add(1)
 		s.refuse(req.Subject(), req.Reply(), transport.TooLarge(size, MaxBody))
 		return
 	}
-	if err := g.Enter(size); err != nil {
+	if err := e.gate.Enter(size); err != nil {
 		t.refused.Add(1)
 		s.refuse(req.Subject(), req.Reply(), err)
 		return
 	}
 	go func() {
-		defer g.Leave(size)
+		defer e.gate.Leave(size)
 		start := s.config.Now()
-		body, err := s.do(do, name, nats.Header(req.Headers()), req.Data())
+		body, err := s.do(e.do, name, nats.Header(req.Headers()), req.Data())
+		if fault.Code(err) == standby {
+			t.left.Add(1)
+			return
+		}
 		t.add(s.config.Now().Sub(start), err)
 		if err != nil {
 			s.refuse(req.Subject(), req.Reply(), err)
@@ -193,6 +263,11 @@ func (s *Service) accept(req micro.Request, name string, g *transport.Gate, t *t
 		s.publish(req.Subject(), &nats.Msg{Subject: req.Reply(), Data: body})
 	}()
 }
+
+// standby is the code of the answer of a node that does not lead. It is never sent
+// over NATS, where the node that leads answers, or nobody does and the sender
+// sends it again.
+const standby = "standby"
 
 // do keeps a bug in the answer to one request from ending all others.
 func (s *Service) do(do handler, name string, headers nats.Header, data []byte) (body []byte, err error) {
@@ -282,8 +357,8 @@ func (s *Service) close(ctx context.Context) error {
 	errs = append(errs, s.micro.Stop())
 	// Afterwards everything the server has sent us is here.
 	errs = append(errs, flush(ctx, s.config.Conn))
-	for _, g := range []*transport.Gate{s.commands, s.queries, s.operations} {
-		if g.Close(ctx) != nil {
+	for _, e := range s.served {
+		if e.gate.Close(ctx) != nil {
 			errs = append(errs, fmt.Errorf("close: requests were still under way after %s", grace))
 		}
 	}

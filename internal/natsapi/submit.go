@@ -79,12 +79,17 @@ type SubmitConfig struct {
 // Submissions are carried out concurrently, in no particular order, not even
 // those of one publisher: who needs an order waits for the outcome of one before
 // submitting the next, or sends both in one command.
+//
+// The node that leads takes them, and when it has been closed another one, or the
+// same, may again. What a node has taken that died is delivered again after AckWait.
 type Submissions struct {
 	config   SubmitConfig
 	names    names
 	js       jetstream.JetStream
 	identity string // of the queue
 	consume  jetstream.ConsumeContext
+	started  chan struct{} // closed once consume is there
+	resting  sync.Once
 
 	slots  chan struct{}
 	under  sync.WaitGroup
@@ -100,7 +105,7 @@ func ServeSubmissions(ctx context.Context, config SubmitConfig) (_ *Submissions,
 	config.Kept = cmp.Or(config.Kept, defaultKept)
 	config.MaxDeliver = cmp.Or(config.MaxDeliver, defaultMaxDeliver)
 	config.AckWait = cmp.Or(config.AckWait, defaultAckWait)
-	s := &Submissions{config: config, slots: make(chan struct{}, submissionsInFlight)}
+	s := &Submissions{config: config, started: make(chan struct{}), slots: make(chan struct{}, submissionsInFlight)}
 	if s.names, err = prefixed(config.Prefix); err != nil {
 		return nil, err
 	}
@@ -131,6 +136,7 @@ func ServeSubmissions(ctx context.Context, config SubmitConfig) (_ *Submissions,
 		s.cancel()
 		return nil, fmt.Errorf("serve submissions: %w", err)
 	}
+	close(s.started)
 	return s, nil
 }
 
@@ -229,6 +235,8 @@ func (s *Submissions) settle(sub submission) {
 	switch refused := fault.Of(err); {
 	case err == nil:
 		s.conclude(sub, Outcome{CommandID: sub.key, Status: Committed, Answer: &Answer{Answer: answer}})
+	case refused.Code == standby:
+		s.handBack(sub)
 	case refused.Kind == fault.Unavailable, refused.Kind == fault.Internal:
 		s.putOff(sub, err)
 	case refused.Code == "idempotency_key_reused", !sub.isCommand():
@@ -322,6 +330,19 @@ func (s *Submissions) putOff(sub submission, cause error) {
 		"tries", sub.tries, "delay", delay, "err", cause)
 	if err := sub.NakWithDelay(delay); err != nil {
 		s.config.Logger.Warn("a submission could not be put off; it is delivered again by itself", "command_id", sub.key, "err", err)
+	}
+}
+
+// handBack puts a submission back into the queue at once, because this node does
+// not lead any more, and takes no more of them out: those belong to the node that
+// does.
+func (s *Submissions) handBack(sub submission) {
+	s.resting.Do(func() {
+		<-s.started
+		s.consume.Drain()
+	})
+	if err := sub.Nak(); err != nil {
+		s.config.Logger.Warn("a submission could not be put back; it is delivered again by itself", "command_id", sub.key, "err", err)
 	}
 }
 

@@ -53,7 +53,12 @@ type Copy struct {
 	Unverified bool   `json:"unverified"`
 }
 
-func (c Copy) check(o *Operations) error { return o.mayWrite(c.To) }
+func (c Copy) check(o *Operations) error {
+	if err := backup.Check(o.ledger.Events()); err != nil {
+		return err
+	}
+	return o.mayWrite(c.To)
+}
 
 func (o *Operations) backup(ctx context.Context, asked Copy, tell progressing) (backup.Manifest, error) {
 	return backup.Take(ctx, backup.Config{

@@ -40,6 +40,8 @@ type Metrics struct {
 	commitEvents prometheus.Histogram
 	requests     *prometheus.CounterVec
 	requestTook  *prometheus.HistogramVec
+	takeovers    prometheus.Counter
+	takeoverTook prometheus.Histogram
 }
 
 // NewMetrics makes the figures of a ledger, all at zero.
@@ -65,10 +67,14 @@ func NewMetrics(version string) *Metrics {
 	m.commitTook = plain("stockledger_commit_seconds", "To make one group of commands durable.", seconds)
 	m.commitSize = plain("stockledger_commit_commands", "Commands made durable together.", sizes)
 	m.commitEvents = plain("stockledger_commit_events", "Events made durable together.", sizes)
+	m.takeovers = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "stockledger_takeovers_total", Help: "How often this node has begun to lead those that share its log.",
+	})
+	m.takeoverTook = plain("stockledger_takeover_seconds", "From the lease to commands being served, of a node that begins to lead.", seconds)
 	built := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "stockledger_build_info", Help: "Is 1."}, []string{"version"})
 	built.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(m.commands, m.commandTook, m.queries, m.queryTook, m.operations, m.jobs, m.requests, m.requestTook,
-		m.commitTook, m.commitSize, m.commitEvents, built,
+		m.commitTook, m.commitSize, m.commitEvents, m.takeovers, m.takeoverTook, built,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -107,8 +113,17 @@ func (m *Metrics) Request(route string, status int, took time.Duration) {
 	}
 }
 
+// Led counts that this node has begun to lead, and how long that took from the
+// lease to the first command that it could have served.
+func (m *Metrics) Led(took time.Duration) {
+	m.takeovers.Inc()
+	m.takeoverTook.Observe(took.Seconds())
+}
+
 // State is how a ledger is now.
 type State struct {
+	Leading   bool   // it carries out commands
+	Term      uint64 // of the lease, as far as is known; 0: there is none
 	Head      uint64 // position of the newest event
 	Parts     []Part // what follows the log
 	Failed    bool   // the store has stopped for good
@@ -184,6 +199,8 @@ var (
 	walkedGauge    = gauge("walk_position", "How far it is in the log this time.")
 	comparedGauge  = gauge("walk_rows_total", "Rows it has compared.")
 	blindGauge     = gauge("walk_blind", "Is 1 while the walk cannot look.")
+	leadingGauge   = gauge("leading", "Is 1 while this node carries out the commands.")
+	termGauge      = gauge("lease_term", "Term of the lease that decides which node leads: it grows whenever the lease is set, and is 0 where no nodes share a log.")
 	freeGauge      = gauge("disk_free_bytes", "Bytes free for the ledger on the disk of the data directory.")
 	diskGauge      = gauge("disk_bytes", "Bytes of the disk of the data directory.")
 )
@@ -193,7 +210,7 @@ func (w *watcher) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		headGauge, positionGauge, behindGauge, stoppedGauge, failedGauge, cachedGauge, followersGauge, dataGauge, freeGauge, diskGauge,
 		stuckGauge, generatedGauge, doneGauge, totalGauge, rateGauge, remainingGauge,
-		wrongGauge, roundsGauge, roundGauge, walkedGauge, comparedGauge, blindGauge,
+		wrongGauge, roundsGauge, roundGauge, walkedGauge, comparedGauge, blindGauge, leadingGauge, termGauge,
 	} {
 		to <- d
 	}
@@ -208,6 +225,8 @@ func (w *watcher) Collect(to chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), reading)
 	defer cancel()
 	state, err := w.state(ctx)
+	set(leadingGauge, truth[state.Leading]) // known also while the log cannot be reached
+	set(termGauge, float64(state.Term))
 	if err != nil {
 		w.logger.Warn("the state of the ledger cannot be measured", "err", err)
 		return

@@ -1,0 +1,64 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stockledger/stockledger/internal/esdbdouble"
+)
+
+// The story of the real sales file is the same wherever the log is: items and sales
+// are imported while the ledger and the import are killed, every line counts once,
+// and all that can be asked is answered as the file says.
+//
+// Here the log is on the engines that several nodes share. CI takes the first lines
+// of the file; `make acceptance` takes all of them.
+func salesOnSharedStores(t *testing.T) salesLines {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes ten seconds and more")
+	}
+	most := 1500
+	if os.Getenv("STOCKLEDGER_TEST_SALES") == "all" {
+		most = 0
+	}
+	return readSales(t, most)
+}
+
+// fewAtOnce are the rows that the import of a part of the file has under way, so
+// that it lasts long enough to be killed.
+func fewAtOnce(sales salesLines) []string {
+	if len(sales.lines) < 5000 {
+		return []string{"--in-flight", "8"}
+	}
+	return nil
+}
+
+func TestRealSalesOnAClusterOfNATSServers(t *testing.T) {
+	sales := salesOnSharedStores(t)
+	t.Parallel()
+	servers := startServers(t, newChildLogs(t), 3)
+	r := newRetail(t, sales, retailPlace{
+		program: builtProgram(t, "stockledger-node"), imports: fewAtOnce(sales),
+		serve:  []string{"--store", servers.store(), "--node", "shop"},
+		server: servers.url(),
+	})
+	r.countsOnceWhateverIsKilled("--set", "effective_at="+salesOpened)
+	r.answersAsTheFileDoes()
+}
+
+func TestRealSalesOnEventStoreDB(t *testing.T) {
+	sales := salesOnSharedStores(t)
+	t.Parallel()
+	double := esdbdouble.Start(t)
+	listen := freeAddress(t)
+	r := newRetail(t, sales, retailPlace{
+		program: builtProgram(t, "stockledger-node"), imports: fewAtOnce(sales),
+		serve:  []string{"--store", double.URL(), "--node", "shop", "--nats-listen", listen},
+		server: "nats://" + listen,
+	})
+	r.countsOnceWhateverIsKilled("--set", "effective_at="+salesOpened)
+	r.answersAsTheFileDoes()
+}

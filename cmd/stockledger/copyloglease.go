@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/internal/fault"
+	"github.com/stockledger/stockledger/internal/lease"
+)
+
+// inUse begins to watch a log for a ledger that carries out commands on it, which
+// what it returns tells. A log in a file is nobody else's while it is open.
+func inUse(ctx context.Context, log events.Store) (func(context.Context) (bool, error), error) {
+	shared, ok := log.(events.Shared)
+	if !ok {
+		return func(context.Context) (bool, error) { return false, nil }, nil
+	}
+	register, err := shared.Register(ctx, leaseName)
+	if err != nil {
+		return nil, err
+	}
+	_, before, err := register.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	return func(ctx context.Context) (bool, error) {
+		// Whoever leads renews the lease four times within its life.
+		for {
+			_, now, err := register.Get(ctx)
+			if err != nil || now != before || before == 0 || time.Since(began) > lease.DefaultTTL/2 {
+				return now != before, err
+			}
+			pauseFor(ctx, lease.DefaultTTL/30)
+		}
+	}, nil
+}
+
+// alone works on a log while no ledger carries out commands on it, nor another
+// copy is made to it: it has the lease all the while. A ledger that is started
+// meanwhile stands by.
+func alone(ctx context.Context, log events.Store, work func(context.Context) error) error {
+	shared, ok := log.(events.Shared)
+	if !ok {
+		return work(ctx)
+	}
+	register, err := shared.Register(ctx, leaseName)
+	if err != nil {
+		return err
+	}
+	name, _ := os.Hostname()
+	contest := lease.New(lease.Config{Register: register, Node: fmt.Sprintf("copy-log of process %d on %s", os.Getpid(), name), Logger: quiet})
+	trying, stop := context.WithCancel(ctx)
+	defer stop()
+	// The lease of one that died is free after its life.
+	late := time.AfterFunc(3*lease.DefaultTTL, stop)
+	done := errors.New("never")
+	working := done
+	_ = contest.Run(trying, func(leading context.Context) error {
+		if !late.Stop() {
+			return nil
+		}
+		working = work(leading)
+		if cause := context.Cause(leading); ctx.Err() == nil && errors.Is(cause, lease.ErrLost) {
+			working = errors.Join(working, cause)
+		}
+		stop()
+		return nil
+	})
+	switch holder := contest.Holder(); {
+	case !errors.Is(working, done):
+		return working
+	case ctx.Err() != nil:
+		return ctx.Err()
+	default:
+		return fault.New(fault.Conflict, "target_in_use", "%s has the target: stop it, and copy again", holder.Node).With("node", holder.Node)
+	}
+}

@@ -1,0 +1,360 @@
+package natsstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/stockledger/stockledger/events"
+)
+
+const (
+	// groupEvents is how many messages a batch has at most unless one commit alone
+	// has more: every server takes 1000, its default for max_msgs.
+	groupEvents = 1000
+	// groupBytes is how many bytes a batch of several commits has at most.
+	groupBytes = 8 << 20
+	// breath is after how many messages of a batch the server is waited for, lest
+	// it has more of them to look at than it takes, which is 10,000.
+	breath = 1000
+	// lookups is how many streams are looked up at once.
+	lookups = 64
+	// refusals is how often an append that the server refuses for a conflict is
+	// looked into, in case somebody wrote while it was.
+	refusals = 4
+)
+
+// Append implements [events.Store]. A commit of one event waits for no other
+// but those to its stream; the commits of one call are one batch, or several
+// where a server would not take one so large.
+func (s *Store) Append(ctx context.Context, commits ...events.Commit) ([]uint64, error) {
+	return s.append(ctx, nil, commits)
+}
+
+// AppendAt implements [events.Store].
+func (s *Store) AppendAt(ctx context.Context, head uint64, commits ...events.Commit) ([]uint64, error) {
+	return s.append(ctx, &head, commits)
+}
+
+// append records commits, behind head if that is given.
+func (s *Store) append(ctx context.Context, head *uint64, commits []events.Commit) (positions []uint64, err error) {
+	spans := make([][]events.Span, len(commits))
+	for i, c := range commits {
+		spans[i] = c.Spans()
+	}
+	if err := s.begin(); err != nil {
+		return nil, fmt.Errorf("append to log %s: %w", s, err)
+	}
+	defer s.under.Done()
+	if err := ctx.Err(); err != nil || len(commits) == 0 {
+		return nil, err
+	}
+	for len(positions) < len(commits) {
+		done := len(positions)
+		g, refusal := s.group(head, commits[done:], spans[done:])
+		if len(g.commits) == 0 {
+			return positions, refusal
+		}
+		recorded, err := s.record(ctx, g)
+		positions = append(positions, recorded...)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return positions, ctx.Err()
+		case err != nil:
+			return positions, err
+		case head != nil:
+			head = &positions[len(positions)-1]
+		}
+	}
+	return positions, nil
+}
+
+// A group is commits that are sent together.
+type group struct {
+	head     *uint64 // the position they must be recorded behind
+	commits  []events.Commit
+	spans    [][]events.Span
+	messages []*nats.Msg // one per event
+	behind   uint64      // the position the stream of the first event must end at
+}
+
+// group takes the first commits that make a batch, and writes their messages. It
+// is empty if the first commit cannot be sent, for which refusal is why.
+func (s *Store) group(head *uint64, commits []events.Commit, spans [][]events.Span) (g group, refusal error) {
+	g.head = head
+	size := 0
+	for i, c := range commits {
+		if i > 0 && len(g.messages)+len(c) > groupEvents {
+			return g, nil
+		}
+		messages := make([]*nats.Msg, 0, len(c))
+		for _, e := range c {
+			m, err := s.encode(e)
+			if err != nil {
+				return g, err
+			}
+			size += len(m.Data)
+			messages = append(messages, m)
+		}
+		if i > 0 && size > groupBytes {
+			return g, nil
+		}
+		g.commits, g.spans = commits[:i+1], spans[:i+1]
+		if i == 0 {
+			g.messages = messages
+		} else {
+			g.messages = append(g.messages, messages...)
+		}
+	}
+	return g, nil
+}
+
+// first are the first n commits of a group.
+func (g group) first(n int) group {
+	size := 0
+	for _, c := range g.commits[:n] {
+		size += len(c)
+	}
+	return group{g.head, g.commits[:n], g.spans[:n], g.messages[:size], g.behind}
+}
+
+// streams are those the group writes to, each once.
+func (g group) streams() []string {
+	if len(g.spans) == 1 && len(g.spans[0]) == 1 {
+		return []string{g.spans[0][0].Stream}
+	}
+	seen := make(map[string]bool, len(g.messages))
+	streams := make([]string, 0, len(g.messages))
+	for _, commit := range g.spans {
+		for _, span := range commit {
+			if !seen[span.Stream] {
+				seen[span.Stream] = true
+				streams = append(streams, span.Stream)
+			}
+		}
+	}
+	return streams
+}
+
+// record records the commits of a group up to the first that cannot be, and
+// returns the position of the last event of each one recorded.
+func (s *Store) record(ctx context.Context, g group) (positions []uint64, err error) {
+	streams := g.streams()
+	done, err := s.turns.take(ctx, streams)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var refused error
+	for range refusals {
+		sendable, refusal, err := s.accept(ctx, g)
+		if err != nil || len(sendable.commits) == 0 {
+			return nil, errors.Join(err, refusal)
+		}
+		first, err := s.send(ctx, sendable)
+		switch {
+		case err == nil:
+			return s.recorded(sendable, first), refusal
+		case code(err) == codeBatchTooLarge && len(sendable.commits) > 1:
+			g = g.first(len(sendable.commits) / 2) // the others are the next group
+			continue
+		case code(err) == codeBatchTooLarge:
+			return nil, fmt.Errorf("append to log %s: a commit of %d events is more than the server takes "+
+				"(its setting jetstream { limits { batch { max_msgs } } }, 1000 by default): %w", s, len(g.messages), events.ErrTooLarge)
+		case code(err) == codeMsgTooLarge:
+			return nil, fmt.Errorf("append to log %s: an event is larger than the stream %s takes (its setting max_msg_size): %w",
+				s, s.stream, events.ErrTooLarge)
+		case code(err) != codeWrongLast:
+			return nil, fmt.Errorf("append to log %s: %w", s, err)
+		}
+		refused = err
+		// Somebody else wrote. What the leader says now decides which commit that hit.
+		if err := s.refresh(ctx, g, streams); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("append to log %s: %w: %w", s, events.ErrConflict, refused)
+}
+
+// refresh looks at where the streams and the log end now. A log that does not
+// end where the group must follow is the conflict.
+func (s *Store) refresh(ctx context.Context, g group, streams []string) error {
+	if g.head != nil {
+		head, err := s.head(ctx)
+		if err != nil {
+			return err
+		}
+		if head != *g.head {
+			return s.elsewhere(*g.head, head)
+		}
+	}
+	return s.look(ctx, streams)
+}
+
+func (s *Store) elsewhere(want, head uint64) error {
+	return fmt.Errorf("append at %d: the log is at position %d: %w", want, head, events.ErrConflict)
+}
+
+// recorded makes known what was recorded, and returns the position of the last
+// event of each commit.
+func (s *Store) recorded(g group, first uint64) []uint64 {
+	positions := make([]uint64, 0, len(g.commits))
+	records := make([]events.Recorded, 0, len(g.messages))
+	for _, c := range g.commits {
+		for _, e := range c {
+			e.Position = first + uint64(len(records))
+			records = append(records, e)
+		}
+		positions = append(positions, first+uint64(len(records))-1)
+	}
+	s.appended.Add(uint64(len(records)))
+	s.saw(records...)
+	s.land(records)
+	return positions
+}
+
+// accept takes the commits of a group before the first that conflicts, for which
+// refusal is why, and writes the checks into their messages.
+func (s *Store) accept(ctx context.Context, g group) (sendable group, refusal, err error) {
+	if head := s.tail.Head(); g.head != nil && head > *g.head {
+		return group{}, s.elsewhere(*g.head, head), nil
+	}
+	if err := s.lookUnsure(ctx, g); err != nil {
+		return group{}, nil, err
+	}
+	checks, n, refusal := s.checks(g.spans)
+	if n == 0 {
+		return group{}, refusal, nil
+	}
+	g = g.first(n)
+	g.behind = checks[g.commits[0][0].Stream]
+	message := 0
+	for _, c := range g.commits {
+		for _, e := range c {
+			m := g.messages[message]
+			delete(m.Header, jetstream.ExpectedLastSeqHeader)
+			delete(m.Header, jetstream.ExpectedLastSubjSeqHeader)
+			if position, first := checks[e.Stream]; first {
+				m.Header[jetstream.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(position, 10)}
+				delete(checks, e.Stream)
+			}
+			message++
+		}
+	}
+	if g.head != nil {
+		g.messages[0].Header[jetstream.ExpectedLastSeqHeader] = []string{strconv.FormatUint(*g.head, 10)}
+	}
+	return g, refusal, nil
+}
+
+// checks counts the commits before the first whose streams do not end where it
+// expects them, and says why that one is refused. The server is to check the
+// positions at which the streams of the others end.
+func (s *Store) checks(spans [][]events.Span) (positions map[string]uint64, n int, refusal error) {
+	positions = make(map[string]uint64, len(spans))
+	after := make(map[string]uint64) // the versions streams are at after the commits before
+	for n, commit := range spans {
+		for _, span := range commit {
+			version, written := after[span.Stream]
+			if !written {
+				at := s.heads.of(span.Stream)
+				version, positions[span.Stream] = at.version, at.position
+			}
+			if version != span.Before {
+				return positions, n, fmt.Errorf("append to %s: it is at version %d, not %d: %w",
+					span.Stream, version, span.Before, events.ErrConflict)
+			}
+		}
+		for _, span := range commit {
+			after[span.Stream] = span.After
+		}
+	}
+	return positions, len(spans), nil
+}
+
+// lookUnsure looks up the streams that did not end, when this process last saw
+// them, where the group expects it. One that was never seen is taken for new if
+// the group says so; and one that is beyond what the group expects is.
+func (s *Store) lookUnsure(ctx context.Context, g group) error {
+	var unsure []string
+	seen := make(map[string]bool)
+	for _, commit := range g.spans {
+		for _, span := range commit {
+			if !seen[span.Stream] && s.heads.of(span.Stream).version < span.Before {
+				unsure = append(unsure, span.Stream)
+			}
+			seen[span.Stream] = true
+		}
+	}
+	return s.look(ctx, unsure)
+}
+
+// look asks the leader where streams end.
+func (s *Store) look(ctx context.Context, streams []string) error {
+	var mu sync.Mutex
+	var failed error
+	var all sync.WaitGroup
+	turn := make(chan struct{}, lookups)
+	for _, stream := range streams {
+		turn <- struct{}{}
+		all.Go(func() {
+			defer func() { <-turn }()
+			if _, err := s.end(ctx, stream); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = fmt.Errorf("append to %s: %w", stream, err)
+			}
+		})
+	}
+	all.Wait()
+	return failed
+}
+
+// send publishes a group until it is known whether it was recorded, and returns
+// the position of its first event. A try without an answer is made again to the
+// letter: of two tries the checks let one take effect. The error of one that was
+// refused is a refusal; after any other one the outcome is unknown.
+func (s *Store) send(ctx context.Context, g group) (first uint64, err error) {
+	var between pause
+	unsure := false // an earlier try may have been recorded
+	for {
+		first, err := s.publish(ctx, g)
+		switch {
+		case err == nil:
+			return first, nil
+		case code(err) == codeWrongLast && unsure:
+			first, own, lookErr := s.own(ctx, g)
+			if lookErr != nil || own {
+				return first, lookErr
+			}
+			return 0, err
+		case errors.Is(err, errLost), errors.Is(err, errLate):
+			unsure = true
+		case passing(err):
+		case code(err) == codeInFlight, code(err) == codeOverloaded, code(err) == codeBatchUnknown, code(err) == codeTooManyOpen:
+		default:
+			return 0, err
+		}
+		if between.wait(ctx) != nil {
+			return 0, err
+		}
+	}
+}
+
+// own looks whether a group was recorded by a try that had no answer. It was
+// refused since, so the log went on: if not with the group then without it, for ever.
+func (s *Store) own(ctx context.Context, g group) (first uint64, own bool, err error) {
+	begin := g.commits[0][0]
+	e, err := s.leader(ctx, get{Seq: g.behind + 1, NextBy: s.subject(begin.Stream)})
+	if errors.Is(err, errNoMessage) {
+		return 0, false, nil
+	}
+	return e.Position, err == nil && e.Hash == begin.Hash, err
+}

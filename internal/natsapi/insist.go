@@ -1,0 +1,108 @@
+package natsapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/stockledger/stockledger/internal/fault"
+)
+
+// The times of a request that is sent until it is answered. A node that died while
+// it had the request never answers, and one that is stopped keeps it, so after a
+// while it is sent again: soon enough that it is there when another node leads,
+// and more and more seldom where the ledger is merely slow.
+const (
+	firstTry = 2 * time.Second
+	maxTry   = 10 * time.Second
+	// pauses between tries where nobody listens, or who does cannot now.
+	minPause = 25 * time.Millisecond
+	maxPause = 500 * time.Millisecond
+)
+
+// An errand is a request that is sent until it is answered.
+type errand struct {
+	*nats.Msg
+	// again is that it may be sent once more although somebody may have carried it
+	// out: a command with a key, or a query. Anything may be sent again when nobody
+	// was there to hear it.
+	again bool
+}
+
+// insist sends a request until it is answered, or ctx ends. NATS says at once when
+// nobody listens, which is so while no node of the ledger leads.
+func (c *Client) insist(ctx context.Context, e errand) (*nats.Msg, error) {
+	ctx, cancel := c.within(ctx)
+	defer cancel()
+	begun := time.Now() //nolint:forbidigo // only differences are used
+	heard := false      // it may have been carried out
+	for try, pause := firstTry, minPause; ; pause = min(2*pause, maxPause) {
+		reply, err := c.once(ctx, e, try)
+		if err == nil && !(e.again && passing(reply)) {
+			return reply, nil
+		}
+		nobody := errors.Is(err, nats.ErrNoResponders)
+		heard = heard || err != nil && !nobody
+		switch {
+		case nobody && time.Since(begun) < c.absence: //nolint:forbidigo // as above
+		case nobody, err != nil && !e.again, hopeless(err):
+			return nil, c.unanswered(err, len(e.Data), heard)
+		case errors.Is(err, context.DeadlineExceeded):
+			try, pause = min(try*3/2, maxTry), minPause
+		}
+		if wait(ctx, pause/2+rand.N(pause)) == nil { //nolint:gosec // G404: so that not all come at once
+			continue
+		}
+		if err == nil && !heard {
+			return reply, nil // the refusal; nothing was changed
+		}
+		return nil, c.unanswered(err, len(e.Data), heard)
+	}
+}
+
+// once sends a request once, and waits for the answer as long as one try takes.
+func (c *Client) once(ctx context.Context, e errand, try time.Duration) (*nats.Msg, error) {
+	if e.again {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, try)
+		defer cancel()
+	}
+	return c.conn.RequestMsgWithContext(ctx, e.Msg)
+}
+
+// unanswered says what it means that there was no answer.
+func (c *Client) unanswered(err error, size int, heard bool) error {
+	if heard && (err == nil || errors.Is(err, nats.ErrNoResponders)) {
+		err = context.DeadlineExceeded // it may have been carried out before nobody was there
+	}
+	return c.failed(err, size)
+}
+
+// hopeless reports whether sending the same again on this connection is in vain.
+func hopeless(err error) bool {
+	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrBadSubject) ||
+		errors.Is(err, context.Canceled)
+}
+
+// passing reports whether an answer is that of a node that does not lead any more,
+// or for the moment cannot find out what became of the command. The same command
+// with the same key will be answered.
+func passing(m *nats.Msg) bool {
+	if m.Header.Get(micro.ErrorCodeHeader) == "" {
+		return false
+	}
+	var refused fault.Answer
+	if json.Unmarshal(m.Data, &refused) != nil {
+		return false
+	}
+	switch refused.Code {
+	case standby, "closing", "store_unavailable", "outcome_unknown":
+		return true
+	}
+	return false
+}
