@@ -11,8 +11,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/stockledger/stockledger/commands"
@@ -72,9 +70,6 @@ type Ledger struct {
 	models *projections.Models
 	engine *commands.Engine
 
-	roles sync.Mutex              // held while the role changes
-	may   atomic.Pointer[mandate] // nil: this process does not carry out commands
-
 	snapshots *snapshots.File
 	refusals  *refusals.Log
 	walker    *audit.Walker // nil: nobody walks
@@ -127,9 +122,6 @@ func (l *Ledger) open(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
-	if !config.Standby {
-		l.may.Store(&mandate{})
-	}
 	l.refusals = refusals.Open(refusals.Config{
 		Path: filepath.Join(config.Dir, "refusals.db"), Keep: config.Refusals, Now: config.Now, Logger: config.Logger,
 	})
@@ -141,7 +133,7 @@ func (l *Ledger) open(ctx context.Context, config Config) error {
 
 // Do carries out a command; see [commands.Engine.Do]. A refusal goes on record.
 func (l *Ledger) Do(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error) {
-	answer, err := l.carryOut(ctx, env, command)
+	answer, err := l.engine.Do(ctx, env, command)
 	if err != nil {
 		l.refused(ctx, env, command.Name(), err, func() string { return refusals.JSON(command) })
 	}
@@ -154,7 +146,7 @@ func (l *Ledger) DoJSON(ctx context.Context, env commands.Envelope, name string,
 	var answer commands.Answer
 	command, err := commands.Decode(name, body)
 	if err == nil {
-		answer, err = l.carryOut(ctx, env, command)
+		answer, err = l.engine.Do(ctx, env, command)
 	}
 	if err != nil {
 		l.refused(ctx, env, name, err, func() string { return string(body[:min(len(body), refusals.MaxBody)]) })
@@ -162,80 +154,23 @@ func (l *Ledger) DoJSON(ctx context.Context, env commands.Envelope, name string,
 	return answer, err
 }
 
-// carryOut carries out a command, if this process leads. What it decided without
-// writing it to the log, where somebody else would have been noticed, holds only if
-// nobody else can have led before it was decided.
-func (l *Ledger) carryOut(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error) {
-	may := l.may.Load()
-	if may == nil {
-		return commands.Answer{}, standby("it stands by")
-	}
-	answer, err := l.engine.Do(ctx, env, command)
-	if err == nil && !answer.DryRun || fault.Of(err).Kind == fault.Unavailable {
-		return answer, err
-	}
-	switch lost := may.check(); {
-	case lost != nil:
-		return commands.Answer{}, standby(lost.Error())
-	case l.may.Load() != may:
-		return commands.Answer{}, standby("it has led no more meanwhile")
-	}
-	return answer, err
-}
-
-// A mandate is what lets a process carry out commands.
-type mandate struct {
-	may func() error // nil: it always may
-}
-
-func (m *mandate) check() error {
-	if m.may == nil {
-		return nil
-	}
-	return m.may()
-}
-
-// standby is the answer of a process that does not lead.
-func standby(why string) error {
-	return fault.New(fault.Unavailable, codeStandby,
-		"this node of the ledger does not carry out commands (%s); nothing was changed, send it to the node that leads, or again a second later", why)
-}
-
-const codeStandby = "standby"
-
 // Lead begins to carry out commands, once everything in the log is known here. May
-// is asked whether this process still may before each append, and before anything
+// is asked whether this process still may, before each append and before anything
 // is refused; nil is that it always may. See [commands.Engine.Lead].
-func (l *Ledger) Lead(ctx context.Context, may func() error) error {
-	l.roles.Lock()
-	defer l.roles.Unlock()
-	if err := l.engine.Lead(ctx, may); err != nil {
-		return err
-	}
-	l.may.Store(&mandate{may})
-	return nil
-}
+func (l *Ledger) Lead(ctx context.Context, may func() error) error { return l.engine.Lead(ctx, may) }
 
 // Rest stops carrying out commands: those under way end, with the code standby if
 // nothing was done about them, and the ledger follows the log again. It may Lead
 // again. See [commands.Engine.Rest].
-func (l *Ledger) Rest(ctx context.Context) error {
-	l.roles.Lock()
-	defer l.roles.Unlock()
-	l.may.Store(nil)
-	return l.engine.Rest(ctx)
-}
+func (l *Ledger) Rest(ctx context.Context) error { return l.engine.Rest(ctx) }
 
-// Leading reports whether this process carries out commands, and may.
-func (l *Ledger) Leading() bool {
-	may := l.may.Load()
-	return may != nil && may.check() == nil
-}
+// Leading reports whether this process carries out commands, from Lead to Rest.
+func (l *Ledger) Leading() bool { return l.engine.Leading() }
 
 // refused puts what err refused on record, unless it was asked on trial, or of a
 // node that does not lead.
 func (l *Ledger) refused(ctx context.Context, env commands.Envelope, name string, err error, body func() string) {
-	if env.DryRun || fault.Code(err) == codeStandby {
+	if env.DryRun || fault.Code(err) == "standby" {
 		return
 	}
 	l.refusals.Add(refusals.Attempt{

@@ -158,42 +158,25 @@ func (c *cache) add(e *entry) {
 }
 
 // fold takes an event that was read from the log into the aggregate of its
-// stream, and reports whether that is in memory now and has it. One that is
-// being loaded just now, and may or may not get the event, is forgotten, and so
-// is one that the event does not follow.
-//
-// Whoever decides must not be under way.
+// stream, and reports whether that is in memory and has it now. An aggregate that
+// is being loaded, and may or may not get the event, is forgotten, and so is one
+// that the event does not follow. Nobody may be deciding meanwhile.
 func (c *cache) fold(r events.Recorded, fact events.Fact, at domain.Stamp) bool {
-	e := c.toFold(r)
-	if e == nil {
-		return newAggregate(r.Stream) == note{} // of no use to any other command
-	}
-	if err := e.follow(r, fact, at); err != nil {
-		c.forget(e)
-		return false
-	}
-	c.snapshots.followed(e)
-	return true
-}
-
-// toFold is the aggregate to fold an event onto, nil if there is none.
-func (c *cache) toFold(r events.Recorded) *entry {
 	c.mu.Lock()
 	e := c.entries[r.Stream]
 	if e != nil && e.idle != nil {
 		c.idle.MoveToBack(e.idle)
 	}
 	c.mu.Unlock()
-	switch {
-	case e == nil && r.Version == 1 && newAggregate(r.Stream) != note{}:
-		e = newEntry(r.Stream)
-		e.state = newAggregate(r.Stream)
-		c.add(e)
-	case e != nil && !closed(e.loaded):
-		c.forget(e)
-		return nil
+	if e == nil {
+		return false
 	}
-	return e
+	if !closed(e.loaded) || e.follow(r, fact, at) != nil {
+		c.forget(e)
+		return false
+	}
+	c.snapshots.followed(e)
+	return true
 }
 
 func (c *cache) forget(e *entry) {

@@ -98,7 +98,7 @@ func (e *Engine) commit(ctx context.Context, t *term, group []*outcome) {
 		return
 	}
 	defer t.turn.pass()
-	if err := e.allowed(t); err != nil {
+	if err := t.allowed(); err != nil {
 		e.fail(t, group, err)
 		return
 	}
@@ -122,27 +122,32 @@ func (e *Engine) commit(ctx context.Context, t *term, group []*outcome) {
 }
 
 // hand returns those of a group that are to be appended now, their commits, and
-// the position at which the log must end.
-func (e *Engine) hand(t *term, group []*outcome) (kept []*outcome, commits []events.Commit, head uint64) {
+// the position at which the log must end. The others were decided on what is no
+// longer, and are sent back.
+func (e *Engine) hand(t *term, group []*outcome) (now []*outcome, commits []events.Commit, head uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	holds := func(o *outcome) bool { return o.epoch == e.epoch && e.role == t.role }
+	broken := slices.IndexFunc(group, func(o *outcome) bool { return holds(o) && o.commit != nil && o.err != nil })
+	if broken >= 0 { // a bug; it must not take the others with it
+		o := group[broken]
+		o.job.err = o.err
+		e.end(o.job, nil)
+		group = slices.Delete(group, broken, broken+1)
+		e.disown()
+	}
 	for _, o := range group {
-		switch {
-		case o.epoch != e.epoch || e.role != t.role: // it was decided on what is not any more
+		if !holds(o) {
 			e.end(o.job, errMoved)
 			continue
-		case o.commit != nil && o.err != nil: // a bug; it must not take the others with it
-			o.job.err = o.err
-			e.end(o.job, nil)
-			e.disown() // and they are decided again
-			continue
-		case o.commit != nil:
+		}
+		now = append(now, o)
+		if o.commit != nil {
 			o.job.handed = true
 			commits = append(commits, o.sealed)
 		}
-		kept = append(kept, o)
 	}
-	return kept, commits, e.head
+	return now, commits, e.head
 }
 
 // append writes commits behind the head, and tells of those that are durable.
@@ -203,10 +208,11 @@ func (e *Engine) refuseTooLarge(group []*outcome, cause error) []*outcome {
 func (e *Engine) settle(t *term, group []*outcome, positions []uint64) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.role != t.role {
-		return 0
-	}
 	for i, o := range group {
+		if e.role != t.role { // nobody waits for it any more
+			e.end(o.job, errMoved)
+			continue
+		}
 		if o.commit != nil {
 			if len(positions) == 0 {
 				return i

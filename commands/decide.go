@@ -66,6 +66,9 @@ func (e *Engine) decide(t *term, j *job) *outcome {
 // errMoved says that what was fetched for a job no longer holds.
 var errMoved = errors.New("the state moved while the command was fetched for")
 
+// errBehind says that more is remembered than the index knows than may be.
+var errBehind = errors.New("the read models are too far behind to take more commands, see stockledger status")
+
 // decideOne returns what was decided, or nil when something was not fetched.
 func (e *Engine) decideOne(j *job) *outcome {
 	prior := j.prior
@@ -76,9 +79,7 @@ func (e *Engine) decideOne(j *job) *outcome {
 		return &outcome{job: j, replayOf: prior}
 	}
 	if e.recent.full() {
-		return &outcome{job: j, err: j.unless(fault.New(fault.Unavailable, "index_behind",
-			"the read models are too far behind (at position %d) to take more commands; nothing was changed, see stockledger status",
-			e.config.Index.Position()))}
+		return &outcome{job: j, err: j.notNow("index_behind", errBehind)}
 	}
 	d := &decision{engine: e, job: j, stamp: domain.Stamp{At: e.tick()}}
 	result, err := d.run()

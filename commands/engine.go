@@ -208,7 +208,7 @@ func (e *Engine) Do(ctx context.Context, env Envelope, command Command) (Answer,
 		case j.again == nil:
 			return j.answer, j.err
 		case errors.Is(j.again, errStandby):
-			return Answer{}, j.unless(standby())
+			return Answer{}, j.notNow("standby", errStandby)
 		case errors.Is(j.again, errMoved), errors.Is(j.again, events.ErrConflict), errors.As(j.again, new(missing)):
 			continue
 		}
@@ -225,18 +225,18 @@ func (e *Engine) Do(ctx context.Context, env Envelope, command Command) (Answer,
 
 // try takes a job through the engine once.
 func (e *Engine) try(ctx context.Context, j *job) error {
-	t := e.current()
-	switch {
-	case closed(e.closed):
-		return j.notNow("closing", errClosing)
-	case t == nil || e.allowed(t) != nil:
-		return j.unless(standby())
+	e.mu.Lock()
+	t, stale := e.term, e.stale
+	e.mu.Unlock()
+	if t == nil || t.allowed() != nil || closed(e.closed) {
+		return e.tooLate(j)
 	}
-	if err := e.recover(ctx, t); err != nil {
-		if closed(t.over) {
+	if stale {
+		if err := e.recover(ctx, t); err != nil && closed(t.over) {
 			return e.tooLate(j)
+		} else if err != nil {
+			return j.notNow("store_unavailable", fmt.Errorf("%w: %w", errRead, err))
 		}
-		return j.notNow("store_unavailable", fmt.Errorf("%w: %w", errRead, err))
 	}
 	j.ended, j.again, j.handed = make(chan struct{}), nil, false
 	if err := e.fetch(ctx, j); err != nil {
@@ -274,12 +274,12 @@ func (e *Engine) try(ctx context.Context, j *job) error {
 	return e.tooLate(j)
 }
 
-// tooLate is the answer for a job that came when its term was over.
+// tooLate is the answer for a job that came when nothing is carried out here.
 func (e *Engine) tooLate(j *job) error {
 	if closed(e.closed) {
 		return j.notNow("closing", errClosing)
 	}
-	return j.unless(standby())
+	return j.notNow("standby", errStandby)
 }
 
 // leftBehind is the answer for a job of a term that was not waited for. The job
@@ -293,21 +293,15 @@ func (e *Engine) leftBehind(j *job) error {
 	if j.handed {
 		return outcomeUnknown(j.env.Key, errRead)
 	}
-	return j.unless(standby())
+	return j.notNow("standby", errStandby)
 }
 
 // notNow is the answer for a job that will not be decided because of cause.
 func (j *job) notNow(code string, cause error) error {
-	return j.unless(fault.New(fault.Unavailable, code, "%s; nothing was changed, send it again", plainly(cause)))
-}
-
-// unless is refused, which says that nothing was changed, unless the job's commit
-// may have been recorded.
-func (j *job) unless(refused *fault.Error) error {
 	if j.tried {
-		return outcomeUnknown(j.env.Key, errors.New(refused.Message))
+		return outcomeUnknown(j.env.Key, cause)
 	}
-	return refused.With("command_id", j.env.Key)
+	return fault.New(fault.Unavailable, code, "%s; nothing was changed, send it again", plainly(cause)).With("command_id", j.env.Key)
 }
 
 // plainly says for publishers why a command was not carried out. What is behind
@@ -315,7 +309,11 @@ func (j *job) unless(refused *fault.Error) error {
 func plainly(cause error) string {
 	switch {
 	case errors.Is(cause, errClosing):
-		return "the ledger is shutting down"
+		return errClosing.Error()
+	case errors.Is(cause, errStandby):
+		return errStandby.Error()
+	case errors.Is(cause, errBehind):
+		return errBehind.Error()
 	case errors.Is(cause, events.ErrStopped):
 		return "the event store has stopped and the ledger must be started again"
 	case ended(cause):

@@ -82,10 +82,17 @@ func (s *shop) do(name, body string, env ...commands.Envelope) commands.Answer {
 func (s *shop) refuse(code, name, body string, env ...commands.Envelope) *fault.Error {
 	s.t.Helper()
 	before := s.head()
+	refusal := s.refuseNow(code, name, body, env...)
+	require.Equal(s.t, before, s.head(), "a refusal changes nothing")
+	return refusal
+}
+
+// refuseNow is refuse while others write to the log.
+func (s *shop) refuseNow(code, name, body string, env ...commands.Envelope) *fault.Error {
+	s.t.Helper()
 	_, err := s.try(name, body, env...)
 	require.Error(s.t, err, "%s %s", name, body)
 	require.Equal(s.t, code, fault.Code(err), "%s %s: %v", name, body, err)
-	require.Equal(s.t, before, s.head(), "a refusal changes nothing")
 	return fault.Of(err)
 }
 

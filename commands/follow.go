@@ -82,7 +82,7 @@ func (e *Engine) followOnce(ctx context.Context, f *follower) error {
 		if err != nil {
 			return fmt.Errorf("read the log after %d: %w", after, err)
 		}
-		if err := e.learn(f.role, batch, f.touch); err != nil {
+		if err := e.learn(f.role, batch, f); err != nil {
 			return err
 		}
 		if err := e.letIndexCatchUp(ctx); err != nil {
@@ -92,16 +92,27 @@ func (e *Engine) followOnce(ctx context.Context, f *follower) error {
 	return ctx.Err()
 }
 
-// touch wants a stream in memory that is not, and has come to a version. It does
-// not wait. Engine.mu is held.
-func (f *follower) touch(stream string, version uint64) {
-	if _, loading := f.newest[stream]; loading {
-		f.newest[stream] = version
+// touch wants the aggregate of an event in memory, that is not. It does not wait.
+// e.mu is held.
+func (e *Engine) touch(f *follower, r events.Recorded, fact events.Fact, at domain.Stamp) {
+	if newAggregate(r.Stream) == (note{}) {
+		return // nobody else needs it
+	}
+	if r.Version == 1 {
+		begun := newEntry(r.Stream)
+		begun.state = newAggregate(r.Stream)
+		if begun.follow(r, fact, at) == nil {
+			e.cache.add(begun)
+		}
+		return
+	}
+	if _, loading := f.newest[r.Stream]; loading {
+		f.newest[r.Stream] = r.Version
 		return
 	}
 	select {
-	case f.cold <- stream:
-		f.newest[stream] = version
+	case f.cold <- r.Stream:
+		f.newest[r.Stream] = r.Version
 	default:
 	}
 }
@@ -199,10 +210,10 @@ func (e *Engine) catchUp(ctx context.Context, role int) error {
 }
 
 // learn takes in what was read from the log: it remembers the commands, and
-// folds the facts onto the aggregates in memory. Touched, if given, hears of the
-// others. It fails with errStandby when the engine no longer has the role it is
-// done for.
-func (e *Engine) learn(role int, batch []events.Recorded, touched func(stream string, version uint64)) error {
+// folds the facts onto the aggregates in memory. A follower, if there is one,
+// wants the others there, too. It fails with errStandby when the engine no longer
+// has the role it is done for.
+func (e *Engine) learn(role int, batch []events.Recorded, f *follower) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.role != role {
@@ -223,8 +234,8 @@ func (e *Engine) learn(role int, batch []events.Recorded, touched func(stream st
 			e.clock = meta.Recorded
 		}
 		at := domain.Stamp{Version: r.Version, At: meta.Recorded}
-		if folded := e.cache.fold(r, fact, at); !folded && touched != nil {
-			touched(r.Stream, r.Version)
+		if !e.cache.fold(r, fact, at) && f != nil {
+			e.touch(f, r, fact, at)
 		}
 	}
 	return nil

@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/stockledger/stockledger/internal/fault"
 )
 
 // An engine leads or rests. Leading it carries out commands; resting it refuses
@@ -16,8 +15,8 @@ import (
 // term is one time of leading. Its steps are its own, so that one whose store
 // hangs can be left behind.
 type term struct {
-	role int          // of the engine during this term
-	may  func() error // guarded by Engine.mu
+	role int // of the engine during this term
+	may  atomic.Pointer[func() error]
 
 	// The steps of a command, each a goroutine: decide, seal, commit.
 	jobs    chan *job
@@ -41,11 +40,6 @@ var (
 	errStandby = errors.New("another node carries out commands")
 )
 
-// standby is the refusal of a command that this engine does not carry out.
-func standby() *fault.Error {
-	return fault.New(fault.Unavailable, "standby", "%s; nothing was changed, send it there", errStandby)
-}
-
 // Lead makes an engine that rests carry out commands, once it knows all that the
 // log holds. Before each append it asks may; while that refuses, nothing is
 // appended, and commands end as those of an engine that rests. It is there to
@@ -68,9 +62,7 @@ func (e *Engine) Lead(ctx context.Context, may func() error) error {
 		may = func() error { return nil }
 	}
 	if t := e.current(); t != nil {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		t.may = may
+		t.may.Store(&may)
 		return nil
 	}
 	e.unfollow()
@@ -102,9 +94,9 @@ func (e *Engine) Rest(ctx context.Context) error {
 	case <-t.idle:
 	case <-ctx.Done():
 		e.config.Logger.Warn("the event store does not end an append; resting without its answer")
+		defer close(t.left)
 	}
 	e.changeRole()
-	close(t.left)
 	t.abandon()
 	e.follow()
 	return nil
@@ -136,7 +128,7 @@ func (e *Engine) Close() error {
 func (e *Engine) begin(may func() error) {
 	ctx, abandon := context.WithCancel(context.Background())
 	t := &term{
-		role: e.changeRole(), may: may,
+		role:    e.changeRole(),
 		jobs:    make(chan *job, waitingCommands),
 		decided: make(chan *outcome, waitingCommands),
 		sealed:  make(chan *outcome, waitingCommands),
@@ -147,6 +139,7 @@ func (e *Engine) begin(may func() error) {
 		left:    make(chan struct{}),
 		abandon: abandon,
 	}
+	t.may.Store(&may)
 	t.steps.Go(func() { e.decideAll(t) })
 	t.steps.Go(func() { t.sealAll() })
 	t.steps.Go(func() { e.commitAll(ctx, t) })
@@ -179,14 +172,11 @@ func (e *Engine) current() *term {
 }
 
 // allowed asks whether this term may still append.
-func (e *Engine) allowed(t *term) error {
-	e.mu.Lock()
-	may := t.may
-	e.mu.Unlock()
+func (t *term) allowed() error {
 	if closed(t.resting) {
 		return errStandby
 	}
-	if err := may(); err != nil {
+	if err := (*t.may.Load())(); err != nil {
 		return fmt.Errorf("%w: %w", errStandby, err)
 	}
 	return nil
@@ -195,9 +185,6 @@ func (e *Engine) allowed(t *term) error {
 // recover makes an engine that leads know the log again, after an append failed
 // or somebody else wrote.
 func (e *Engine) recover(ctx context.Context, t *term) error {
-	if !e.isStale(t) {
-		return nil
-	}
 	ctx, cancel := until(ctx, t.over)
 	defer cancel()
 	if !t.turn.take(ctx.Done()) {

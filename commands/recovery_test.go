@@ -211,8 +211,9 @@ func decode(t testing.TB, name, body string) commands.Command {
 }
 
 // queued sends n commands while an append is under way, so that they are
-// committed as one group, in order, and then lets the store go on.
-func (s *shop) queued(store *flaky, n int, send func(i int), group func(commits []events.Commit) ([]uint64, error)) {
+// committed as one group, in order, does what is to be done before, and then lets
+// the store go on.
+func (s *shop) queued(store *flaky, n int, send func(i int), group func(commits []events.Commit) ([]uint64, error), before ...func()) {
 	s.t.Helper()
 	gate, entered := make(chan struct{}), make(chan struct{})
 	store.onAppend(func(commits []events.Commit) ([]uint64, error) {
@@ -227,6 +228,9 @@ func (s *shop) queued(store *flaky, n int, send func(i int), group func(commits 
 	for i := range n {
 		all.Go(func() { send(i) })
 		require.Eventually(s.t, func() bool { return s.Waiting() == i+1 }, time.Minute, 100*time.Microsecond)
+	}
+	for _, do := range before {
+		do()
 	}
 	close(gate)
 	all.Wait()

@@ -222,3 +222,74 @@ func empty(t *testing.T, of string) string {
 	require.NoError(t, made.Close())
 	return dir
 }
+
+// A ledger goes on with another engine on the read models that it has: nothing is
+// built anew, and it knows the commands that it carried out before.
+func TestReadModelsStayWhenALogMoves(t *testing.T) {
+	t.Parallel()
+	for _, engine := range sharedEngines(t) {
+		t.Run(engine.name, func(t *testing.T) {
+			const sale = `{"inventory_item_id":"mug","location_id":"berlin","adjustment":-1}`
+			dir := t.TempDir()
+			var before, after string
+			served(t, func(at ready) {
+				code, _, errs := ran(t, "cmd", "create-inventory-items", `{"id":"mug","location_levels":[{"location_id":"berlin","stocked_quantity":5}]}`, "--server", at.HTTP)
+				require.Zero(t, code, errs)
+				code, out, errs := ran(t, "cmd", "adjust-inventory-levels", sale, "--idempotency-key", "sale-1", "--server", at.HTTP)
+				require.Zero(t, code, errs)
+				require.Contains(t, out, "accepted at position ")
+				before = madeAt(t, at)
+			}, "--data", dir, "--nats-listen", "127.0.0.1:0")
+			copies(t, "sqlite:"+dir, engine.url)
+			require.NoError(t, os.Rename(filepath.Join(dir, "log.db"), filepath.Join(t.TempDir(), "log.db")))
+			args := []string{"--data", dir, "--store", engine.url}
+			if engine.name != "NATS" { // which carries the commands, too
+				args = append(args, "--nats-listen", "127.0.0.1:0")
+			}
+			served(t, func(at ready) {
+				code, out, errs := ran(t, "cmd", "adjust-inventory-levels", sale, "--idempotency-key", "sale-1", "--server", at.HTTP)
+				require.Zero(t, code, errs)
+				require.Contains(t, out, "replayed: ")
+				code, out, errs = ran(t, "cmd", "adjust-inventory-levels", sale, "--idempotency-key", "sale-2", "--server", at.HTTP)
+				require.Zero(t, code, errs)
+				require.Regexp(t, `mug +berlin +3 `, out)
+				after = madeAt(t, at)
+			}, args...)
+			require.Equal(t, before, after)
+			copies(t, engine.url, "sqlite:"+filepath.Join(t.TempDir(), "back"))
+		})
+	}
+}
+
+// served serves a ledger in a process of its own while do is at it.
+func served(t *testing.T, do func(ready), args ...string) {
+	t.Helper()
+	file, said := filepath.Join(t.TempDir(), "ready.json"), new(written)
+	serving := exec.Command("stockledger", append([]string{"serve", "--http", "127.0.0.1:0", "--ready-file", file}, args...)...)
+	serving.Stderr = said
+	require.NoError(t, serving.Start())
+	defer func() {
+		require.NoError(t, serving.Process.Signal(os.Interrupt))
+		require.NoError(t, serving.Wait(), "%s", said)
+	}()
+	at, err := waitReady(file)
+	require.NoError(t, err, "%s", said)
+	do(at)
+}
+
+// madeAt is what was built of the read models, and when.
+func madeAt(t *testing.T, at ready) (made string) {
+	t.Helper()
+	code, out, errs := ran(t, "generations", "--server", at.HTTP, "--json")
+	require.Zero(t, code, errs)
+	var all struct {
+		Generations []struct {
+			Model      string
+			Generation int
+			Made       time.Time `json:"made_at"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &all), out)
+	require.NotEmpty(t, all.Generations, out)
+	return fmt.Sprintf("%+v", all.Generations)
+}

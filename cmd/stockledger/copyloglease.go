@@ -53,7 +53,7 @@ func alone(ctx context.Context, log events.Store, work func(context.Context) err
 		return err
 	}
 	name, _ := os.Hostname()
-	contest := lease.New(lease.Config{Register: register, Node: fmt.Sprintf("copy-log of process %d on %s", os.Getpid(), name), Logger: quiet})
+	contest := lease.New(lease.Config{Register: register, Node: fmt.Sprintf("copy-log of process %d on %s", os.Getpid(), name), Logger: untold})
 	trying, stop := context.WithCancel(ctx)
 	defer stop()
 	// The lease of one that died is free after its life.

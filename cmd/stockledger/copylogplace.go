@@ -62,9 +62,9 @@ func (p servers) open(ctx context.Context) (events.Store, error) {
 	var err error
 	switch storeKind(p.url) {
 	case kindNATS:
-		store, err = natsstore.Open(ctx, natsstore.Config{URL: p.url, Existing: true, Logger: quiet})
+		store, err = natsstore.Open(ctx, natsstore.Config{URL: p.url, Existing: true, Logger: untold})
 	default:
-		store, err = esdbstore.Open(ctx, esdbstore.Config{URL: p.url, Existing: true, Logger: quiet})
+		store, err = esdbstore.Open(ctx, esdbstore.Config{URL: p.url, Existing: true, Logger: untold})
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.New("there is no ledger of that name")
@@ -75,14 +75,14 @@ func (p servers) open(ctx context.Context) (events.Store, error) {
 func (p servers) make(ctx context.Context, logID string) (events.Store, error) {
 	ctx, cancel := context.WithTimeout(ctx, openLogWithin)
 	defer cancel()
-	return openStore(ctx, p.url, logID, quiet)
+	return openStore(ctx, p.url, logID, untold)
 }
 
 func (p servers) settle() error { return nil }
 
-// quiet is for stores that are open for a moment: what goes wrong is told once, by
+// untold is for stores that are open for a moment: what goes wrong is told once, by
 // the error that it ends with.
-var quiet = slog.New(slog.DiscardHandler)
+var untold = slog.New(slog.DiscardHandler)
 
 // A directory is the place of a log in a file.
 type directory struct{ path string }

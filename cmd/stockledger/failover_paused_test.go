@@ -116,5 +116,5 @@ func TestAPausedLeaderThatWakesUpCannotAppend(t *testing.T) {
 }
 
 // refusedAppend is how JetStream says that the log does not end where the append
-// says it must.
-var refusedAppend = regexp.MustCompile(`\{[^{}]*"error":\{[^{}]*"err_code":(10071|10070)[^{}]*\}[^{}]*\}`)
+// says it must: error 10071, of the stream of the log.
+var refusedAppend = regexp.MustCompile(`\{"error":\{[^{}]*"err_code":10071[^{}]*\},"stream":"STOCKLEDGER_LEDGER_LOG"[^{}]*\}`)

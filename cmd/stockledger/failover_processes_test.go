@@ -35,7 +35,7 @@ func startChild(logs *childLogs, name, program string, args ...string) (*child, 
 	defer log.Close()
 	c := &child{name: name, cmd: exec.Command(program, args...), dead: make(chan struct{})}
 	c.cmd.Stdout, c.cmd.Stderr = log, log
-	c.cmd.Env = append(os.Environ(), "STOCKLEDGER_CONFIG=", "GOMAXPROCS=2")
+	c.cmd.Env = append(os.Environ(), "STOCKLEDGER_CONFIG=")
 	if err := c.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -99,7 +99,7 @@ type childLogs struct{ dir string }
 
 func newChildLogs(t *testing.T) *childLogs {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "stockledger-processes-")
+	dir, err := os.MkdirTemp("", "stockledger-processes-") //nolint:usetesting // it stays when the test fails
 	require.NoError(t, err)
 	l := &childLogs{dir}
 	t.Cleanup(func() {

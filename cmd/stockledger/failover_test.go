@@ -68,14 +68,15 @@ type campaign struct {
 	nodes   []*ledgerNode
 	traffic *failoverTraffic
 
-	mu   sync.Mutex
-	gaps []outage
+	mu      sync.Mutex
+	outages []outage
 }
 
-// An outage is how long no command was acknowledged because of a fault.
+// An outage is how long it took after a fault until the other node led, 0 if it
+// did not or need not, and until a command was acknowledged.
 type outage struct {
-	what string
-	took time.Duration
+	what      string
+	led, took time.Duration
 }
 
 const publishers = 32
@@ -201,54 +202,89 @@ func (c *campaign) leader() (leader *ledgerNode, err error) {
 // strike does one thing to one process, undoes it, and notes how long it took until
 // commands were acknowledged again.
 func (c *campaign) strike(s strike, together bool) error {
-	victim, start, err := c.victim(s)
+	v, err := c.victim(s)
 	if err != nil {
 		return err
 	}
-	c.Logf("%s: %s, for %s", s.what, victim.name, cmp.Or(s.lasts.Round(time.Millisecond).String(), "as long as it takes"))
-	struck := time.Now()
-	kills := s.what == killLedger || s.what == killServer
-	if kills {
-		err = victim.kill()
-	} else {
-		err = victim.stop()
+	lasts := "as long as it takes"
+	if s.lasts > 0 {
+		lasts = s.lasts.Round(time.Millisecond).String()
 	}
-	if err != nil {
+	c.Logf("%s: %s, for %s", s.what, v.name, lasts)
+	struck := time.Now()
+	if err := v.fall(); err != nil {
 		return err
 	}
 	began := time.Now() // what is sent from here on, this process does not answer
+	led := c.otherLeads(v, struck)
 	answered, found := c.answeredSince(began, s.lasts)
-	if kills {
-		err = start()
-	} else {
-		err = victim.goOn()
+	err = v.rise()
+	switch {
+	case err != nil:
+	case found:
+		c.note(outage{s.what, led(), answered.Sub(struck)}, together)
+		return nil
+	default:
+		if answered, err = c.goesOnAt(began); err == nil && v.killed {
+			c.note(outage{s.what, led(), answered.Sub(struck)}, together)
+			return nil
+		} // who was only stopped went on before anybody was needed in its place
 	}
-	if err != nil {
-		return err
-	}
-	if !found && !kills { // it went on before anybody was needed in its place
-		return c.goesOn(began)
-	}
-	if !found {
-		if answered, err = c.goesOnAt(began); err != nil {
-			return err
-		}
-	}
-	c.note(s.what, together, answered.Sub(struck))
-	return nil
+	led()
+	return err
 }
 
-// victim is the process that is struck, and how it is started again.
-func (c *campaign) victim(s strike) (victim *child, start func() error, err error) {
+// A victim is a process that is struck.
+type victim struct {
+	*child
+	node       int // of the ledger, -1 for a server
+	killed     bool
+	fall, rise func() error
+}
+
+func (c *campaign) victim(s strike) (*victim, error) {
 	if ofServer(s) {
 		server := c.servers.all[s.server]
-		return server.child, func() error { return c.servers.start(server) }, nil
+		v := &victim{child: server.child, node: -1, killed: s.what == killServer, fall: server.stop, rise: server.goOn}
+		if v.killed {
+			v.fall, v.rise = server.kill, func() error { return c.servers.start(server) }
+		}
+		return v, nil
 	}
 	node, err := c.leader()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return node.child, func() error { return node.start(builtProgram(c.T, "stockledger-node")) }, nil
+	v := &victim{child: node.child, node: slices.Index(c.nodes, node), killed: s.what == killLedger, fall: node.stop, rise: node.goOn}
+	if v.killed {
+		v.fall, v.rise = node.kill, func() error { return node.start(builtProgram(c.T, "stockledger-node")) }
+	}
+	return v, nil
+}
+
+// otherLeads watches for the other node to lead. What it returns ends that, and says
+// how long it took.
+func (c *campaign) otherLeads(v *victim, struck time.Time) (led func() time.Duration) {
+	if v.node < 0 {
+		return func() time.Duration { return 0 }
+	}
+	other := c.nodes[1-v.node]
+	ctx, stop := context.WithCancel(c.Context())
+	took := make(chan time.Duration, 1)
+	go func() {
+		defer close(took)
+		_ = until(func() bool {
+			if other.leading(c.Context()) {
+				took <- time.Since(struck)
+				return true
+			}
+			return ctx.Err() != nil
+		}, "the other node leads")
+	}()
+	return func() time.Duration {
+		stop()
+		return <-took
+	}
 }
 
 // answeredSince waits until a command that was sent after a time is acknowledged,
@@ -258,13 +294,8 @@ func (c *campaign) answeredSince(began time.Time, lasts time.Duration) (answered
 	_ = until(func() bool {
 		answered, found = c.traffic.firstSince(began)
 		return found && lasts == 0 || time.Now().After(over)
-	}, "")
+	}, "a fault is over")
 	return answered, found
-}
-
-func (c *campaign) goesOn(began time.Time) error {
-	_, err := c.goesOnAt(began)
-	return err
 }
 
 // goesOnAt is when the first command was acknowledged that was sent after a time.
@@ -276,32 +307,46 @@ func (c *campaign) goesOnAt(began time.Time) (answered time.Time, err error) {
 	return answered, err
 }
 
-// note keeps how long a fault kept commands from being acknowledged.
-func (c *campaign) note(what string, together bool, took time.Duration) {
-	if together {
-		what += ", and another fault beside it"
+// note keeps how long a fault kept commands from being acknowledged. Of two at a
+// time it is the ledger's that counts: the other is why it took longer.
+func (c *campaign) note(o outage, together bool) {
+	server := o.what == killServer || o.what == stopServer
+	if server && together {
+		return
 	}
-	c.Logf("%s: the first acknowledgment came after %s", what, took.Round(time.Millisecond))
+	if together {
+		o.what += ", and a NATS server beside it"
+	}
+	c.Logf("%s: the other node led after %s, the first acknowledgment came after %s", o.what, o.led.Round(time.Millisecond), o.took.Round(time.Millisecond))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.gaps = append(c.gaps, outage{what, took})
+	c.outages = append(c.outages, o)
 }
 
-// table says how long takeovers took: from the fault until the first command that
-// was sent after it was acknowledged.
+// table says how long takeovers took.
 func (c *campaign) table() string {
-	took := make(map[string][]time.Duration)
-	for _, g := range c.gaps {
-		took[g.what] = append(took[g.what], g.took)
+	led, took := make(map[string][]time.Duration), make(map[string][]time.Duration)
+	for _, o := range c.outages {
+		took[o.what] = append(took[o.what], o.took)
+		if o.led > 0 {
+			led[o.what] = append(led[o.what], o.led)
+		}
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "from the fault until a command sent after it was acknowledged:\n%-72s %5s %8s %8s\n", "", "times", "median", "worst")
+	fmt.Fprintf(&text, "%-64s %5s  %-22s  %-22s\n", "seconds from the fault until", "times", "the other node led", "a command was answered")
 	for _, what := range slices.Sorted(maps.Keys(took)) {
-		all := took[what]
-		slices.Sort(all)
-		fmt.Fprintf(&text, "%-72s %5d %7.2fs %7.2fs\n", what, len(all), all[len(all)/2].Seconds(), all[len(all)-1].Seconds())
+		fmt.Fprintf(&text, "%-64s %5d  %-22s  %-22s\n", what, len(took[what]), spread(led[what]), spread(took[what]))
 	}
 	return text.String()
+}
+
+// spread is the median of some times, and the worst.
+func spread(all []time.Duration) string {
+	if len(all) == 0 {
+		return "-"
+	}
+	slices.Sort(all)
+	return fmt.Sprintf("median %.2f worst %.2f", all[len(all)/2].Seconds(), all[len(all)-1].Seconds())
 }
 
 // settle ends the traffic once everything runs again.

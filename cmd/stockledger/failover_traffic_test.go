@@ -235,7 +235,7 @@ func (p *failoverPublisher) place() stockPlace {
 func (p *failoverPublisher) adjustment(lines int) (body []object, moves map[stockPlace]int) {
 	moves = make(map[stockPlace]int)
 	for range lines {
-		at, by := p.place(), p.dice.IntN(41)-20
+		at, by := p.place(), p.dice.IntN(43)-20
 		if p.dice.IntN(50) == 0 {
 			by = -20 * firstLoad
 		}

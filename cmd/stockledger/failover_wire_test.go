@@ -67,7 +67,7 @@ func (w *wire) accept(l net.Listener, server string) {
 		if err != nil {
 			return
 		}
-		far, err := net.Dial("tcp", server) //nolint:noctx // it ends with the test
+		far, err := net.Dial("tcp", server)
 		if err != nil {
 			_ = near.Close()
 			continue

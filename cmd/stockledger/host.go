@@ -84,7 +84,7 @@ type host struct {
 // host, also when it cannot be opened.
 func openHost(ctx context.Context, config hostConfig) (_ *host, err error) {
 	h := &host{metrics: telemetry.NewMetrics(programVersion()), kind: cmp.Or(config.kind, kindSQLite)}
-	h.rank.begin(config)
+	h.begin(config)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.Close())
@@ -356,6 +356,9 @@ func (h *host) conditions(ctx context.Context) []httpapi.Condition {
 	if status.Drift != nil {
 		all = append(all, driftCondition(*status.Drift))
 	}
+	if _, missing := h.missing.Load("submissions"); missing {
+		all = append(all, httpapi.Condition{Name: "submissions", Reason: "they are not taken yet"})
+	}
 	return all
 }
 
@@ -557,6 +560,8 @@ func (s servedLedger) status(ctx context.Context) (answer ledgerStatus, err erro
 		if err := feed.Err(); err != nil {
 			answer.Feed.Error = err.Error()
 		}
+	} else if why, ok := s.missing.Load("feed"); ok {
+		answer.Feed = &partStatus{Name: "feed", Head: head, Behind: head, Waiting: why.(string)}
 	}
 	return answer, nil
 }

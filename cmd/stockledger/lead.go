@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	neturl "net/url"
 	"os"
@@ -32,6 +33,8 @@ type rank struct {
 	at    atomic.Pointer[string]      // where others find its HTTP; nil: nowhere yet
 	leads atomic.Bool
 	feed  atomic.Pointer[natsapi.Feed] // nil: it is not served here
+	// missing is what a node that leads has not opened yet, by name, and why: texts.
+	missing sync.Map
 
 	// settled is closed once it leads with all that belongs to it for the first time.
 	settled chan struct{}
@@ -107,60 +110,117 @@ func (h *host) knowsWhoLeads(ctx context.Context, config hostConfig) error {
 }
 
 // lead carries out commands until ctx ends, which is when the lease is lost or the
-// host is closed. Commands come first: the feed and the submissions can wait for
-// their streams.
+// host is closed. The feed and the submissions follow as soon as NATS has their
+// streams; commands do not wait for them.
 func (h *host) lead(ctx context.Context, config hostConfig) (err error) {
 	began := time.Now()
-	var open []func() error
+	var open term
 	defer func() {
-		err = errors.Join(err, h.standDown(config, open))
-		if ctx.Err() == nil && !mayPass(err) {
+		err = errors.Join(err, h.standDown(config, &open))
+		if err != nil && ctx.Err() == nil && !mayPass(err) {
 			h.end(err)
 		}
 	}()
 	if err := h.ledger.Lead(ctx, h.held); err != nil {
 		return fmt.Errorf("catch up with the log: %w", err)
 	}
-	for i, part := range []struct {
-		what string
-		open func(context.Context, hostConfig) (func() error, error)
-	}{
-		{"NATS, for commands", h.serveCommands},
-		{"NATS, for the feed", h.serveFeed},
-		{"NATS, for submissions", h.serveSubmissions},
-	} {
-		if err := await(ctx, part.what, h.url, config.logger, func(ctx context.Context) error {
-			closePart, err := part.open(ctx, config)
-			if err == nil {
-				open = append(open, closePart)
-			}
-			return err
-		}); err != nil {
-			return err
-		}
-		if i == 0 {
-			h.leads.Store(true)
-			h.metrics.Led(time.Since(began))
-			config.logger.Info("this node carries out the commands", "node", h.node, "term", h.lease.Load().Holder().Revision, "took", time.Since(began))
-		}
+	if err := await(ctx, "NATS to take commands", h.url, config.logger, open.opening(h.serveCommands, config)); err != nil {
+		return err
 	}
-	h.settle.Do(func() { close(h.settled) })
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-h.ledger.Failed():
-		return errStoreStopped
+	h.leads.Store(true)
+	h.metrics.Led(time.Since(began))
+	config.logger.Info("this node carries out the commands", "node", h.node, "term", h.leader().Term, "took", time.Since(began))
+	behind, stop := context.WithCancel(ctx)
+	defer stop()
+	open.parts.Go(func() { h.follow(behind, "feed", open.opening(h.serveFeed, config), config.logger) })
+	open.parts.Go(func() { h.follow(behind, "submissions", open.opening(h.serveSubmissions, config), config.logger) })
+	settled := make(chan struct{})
+	go func() {
+		open.parts.Wait()
+		close(settled)
+	}()
+	for {
+		select {
+		case <-settled:
+			h.settle.Do(func() { close(h.settled) })
+			settled = nil
+		case <-ctx.Done():
+			return nil
+		case <-h.ledger.Failed():
+			return errStoreStopped
+		}
 	}
 }
+
+// A term is what a node has opened to lead, for as long as it does.
+type term struct {
+	parts sync.WaitGroup // that are being opened
+
+	mu      sync.Mutex
+	closers []func() error
+}
+
+// A part is opened, and closed by what it returns.
+type part func(context.Context, hostConfig) (func() error, error)
+
+// opening tries once to open a part, and remembers to close it.
+func (t *term) opening(open part, config hostConfig) func(context.Context) error {
+	return func(ctx context.Context) error {
+		closePart, err := open(ctx, config)
+		if err != nil {
+			return err
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.closers = append(t.closers, closePart)
+		return nil
+	}
+}
+
+// close closes what was opened, the last first.
+func (t *term) close() error {
+	t.parts.Wait()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var errs []error
+	for _, closeOne := range slices.Backward(t.closers) {
+		errs = append(errs, closeOne())
+	}
+	return errors.Join(errs...)
+}
+
+// follow opens what goes with the commands, however long that takes. What cannot be
+// opened is said in the status and the log; commands go on without it.
+func (h *host) follow(ctx context.Context, what string, open func(context.Context) error, logger *slog.Logger) {
+	for {
+		h.missing.Store(what, "it is not open yet")
+		err := await(ctx, "NATS for the "+what, h.url, logger, open)
+		switch {
+		case err == nil:
+			h.missing.Delete(what)
+			return
+		case ctx.Err() != nil:
+			return
+		case !mayPass(err):
+			h.missing.Store(what, err.Error())
+			logger.Error("commands are carried out without the "+what, "err", err)
+			return
+		}
+	}
+}
+
+// restWithin is how long a node that leads no more waits for the answer of the store
+// to what it has handed to it: longer than a store looks for one.
+const restWithin = 15 * time.Second
 
 // standDown closes what was opened to lead. As long as the lease is held, what is
 // under way is answered first; once it is lost, another node may be carrying out
 // the same, and nothing here is to go on.
-func (h *host) standDown(config hostConfig, open []func() error) error {
+func (h *host) standDown(config hostConfig, open *term) error {
 	h.leads.Store(false)
 	var errs []error
 	rest := func() {
-		ctx, cancel := context.WithTimeout(context.Background(), serveWithin)
+		ctx, cancel := context.WithTimeout(context.Background(), restWithin)
 		defer cancel()
 		if err := h.ledger.Rest(ctx); err != nil {
 			config.logger.Warn("this node did not come to rest in order", "node", h.node, "err", err)
@@ -171,12 +231,11 @@ func (h *host) standDown(config hostConfig, open []func() error) error {
 	if lost {
 		rest()
 	}
-	for _, closeOne := range slices.Backward(open) {
-		errs = append(errs, closeOne())
-	}
+	errs = append(errs, open.close())
 	if !lost {
 		rest()
 	}
+	h.missing.Clear()
 	config.logger.Info("this node stands by", "node", h.node)
 	return errors.Join(errs...)
 }
@@ -191,7 +250,7 @@ func (h *host) end(err error) {
 
 // leadAlone carries out commands for as long as the host is open.
 func (h *host) leadAlone(ctx context.Context, config hostConfig) error {
-	for _, open := range []func(context.Context, hostConfig) (func() error, error){h.serveFeed, h.serveSubmissions, h.serveCommands} {
+	for _, open := range []part{h.serveFeed, h.serveSubmissions, h.serveCommands} {
 		closePart, err := open(ctx, config)
 		if err != nil {
 			return err

@@ -177,7 +177,7 @@ func (s *Store) carryOut(ctx context.Context, waiting []*request) {
 			err = s.commit(ctx, g)
 		}
 		if errors.Is(err, errAgain) {
-			fresh = true
+			fresh = fresh || g != nil // it was refused by the journal, which was read then
 			continue
 		}
 		waiting = settle(waiting, g, err)
@@ -241,7 +241,7 @@ func (s *Store) plan(ctx context.Context, waiting []*request) (*group, error) {
 	if err := s.learn(ctx, waiting); err != nil {
 		return nil, err
 	}
-	p := planner{group: &group{}, limit: s.bodySize(), event: int(s.limit.Load()) - overhead, versions: make(map[string]uint64)}
+	p := planner{group: &group{}, limit: s.bodySize(), event: int(s.limit.Load()) - overhead, largest: partsMax * (s.maxSize - overhead), versions: make(map[string]uint64)}
 	j := s.journal
 	j.mu.Lock()
 	p.journal, p.head = j, j.head
@@ -254,10 +254,14 @@ func (s *Store) plan(ctx context.Context, waiting []*request) (*group, error) {
 	}
 	j.mu.Unlock()
 	if p.unknown != "" { // too many at once, or forgotten since
-		return nil, s.ask(ctx, p.unknown)
+		if err := s.ask(ctx, p.unknown); err != nil {
+			return nil, err
+		}
+		return nil, errAgain
 	}
 	l.Events = len(p.group.records)
-	return p.group, s.label(p.group, l, revision)
+	s.label(p.group, l, revision)
+	return p.group, nil
 }
 
 // bodySize is how much goes into one record.
@@ -336,13 +340,10 @@ func (p *planner) check(c events.Commit, spans []events.Span) error {
 	return nil
 }
 
-// bulk bounds how large an event is in its stream.
+// bulk bounds how large an event is in its stream, where metadata that is no JSON
+// takes a third more.
 func bulk(e *events.Recorded) int {
-	n := len(e.Data) + len(e.Meta) + 3*len(e.Type) + 1200 // the rest of its metadata
-	if !plainJSON(e.Meta) {
-		n += len(e.Meta)/3 + 4
-	}
-	return n
+	return len(e.Data) + len(e.Meta)/3*4 + 3*len(e.Type) + 1200 // the rest of its metadata
 }
 
 func (p *planner) version(stream string) (version uint64, known bool) {
@@ -365,12 +366,14 @@ func (p *planner) put(c events.Commit, spans []events.Span) {
 	}
 }
 
-// label makes the journal records of a group, the first at a revision.
-func (s *Store) label(g *group, l label, revision uint64) error {
+// label makes the journal records of a group, the first at a revision. Their ids
+// are the same whenever this process appends them there, and others when another
+// one appends the same, which has to be told that it came second.
+func (s *Store) label(g *group, l label, revision uint64) {
 	if len(g.records) == 0 {
-		return nil
+		return
 	}
-	name := make([]byte, 0, 16+32*len(g.records))
+	name := append(make([]byte, 0, 32+32*len(g.records)), s.process[:]...)
 	name = binary.BigEndian.AppendUint64(name, revision)
 	name = binary.BigEndian.AppendUint64(name, l.First)
 	for i := range g.records {
@@ -382,13 +385,12 @@ func (s *Store) label(g *group, l label, revision uint64) error {
 		r := record{revision: revision, id: commit, label: l, body: body}
 		if len(bodies) > 1 {
 			r.label.Part, r.label.Parts, r.label.Commit = i+1, len(bodies), commit.String()
-			r.id = uuid.NewSHA1(commit, binary.BigEndian.AppendUint64(nil, uint64(i+1))) //nolint:gosec // G115: a count
+			r.id = uuid.NewSHA1(commit, binary.BigEndian.AppendUint64(nil, uint64(i+1)))
 		}
 		g.writes = append(g.writes, r)
 		g.id, g.revision = r.id, revision
 		revision++
 	}
-	return nil
 }
 
 // split cuts a body into pieces of a size at most. A group is larger than that
@@ -506,7 +508,7 @@ func (s *Store) strangers(waiting []*request) (batches [][]string) {
 	size := 0
 	for _, r := range waiting {
 		for i, c := range r.commits {
-			if size += sizeOf(c); size > groupSize && i > 0 {
+			if size += sizeOf(c); size > groupSize && len(seen) > 0 {
 				return batches
 			}
 			for _, span := range r.spans[i] {

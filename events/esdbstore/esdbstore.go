@@ -47,6 +47,7 @@ type Store struct {
 	id       string
 	existing bool      // it is not made
 	space    uuid.UUID // of deterministic event ids
+	process  uuid.UUID // this one, among all that append to the journal
 	names    names
 	log      *slog.Logger
 	server   *server // for the journal, registers and reads
@@ -114,7 +115,7 @@ func (s *Store) open(ctx context.Context, logID string) error {
 	}
 	s.journal = &journal{
 		tail: events.NewTail(last.label.Before), behind: make(map[string][]events.Recorded),
-		revision: last.label.Fanned, head: last.label.Before, fanned: last.label.Fanned, before: last.label.Before,
+		at: last.at, revision: last.label.Fanned, head: last.label.Before, fanned: last.label.Fanned, before: last.label.Before,
 		versions: versions{all: last.label.Fanned == 0},
 	}
 	if err := s.sync(ctx); err != nil {

@@ -1,5 +1,7 @@
 package esdbstore
 
+import "context"
+
 // Crash ends the store as a crash of its process does: at once, whatever is on
 // its way.
 func (s *Store) Crash() {
@@ -20,6 +22,9 @@ func (s *Store) Copied() bool {
 	_, lag, _ := s.journal.moving()
 	return lag == 0
 }
+
+// Copy waits until every event is in its own stream.
+func (s *Store) Copy(ctx context.Context) error { return s.recover(ctx) }
 
 // RevisionIn is revisionIn.
 var RevisionIn = revisionIn

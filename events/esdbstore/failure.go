@@ -35,8 +35,7 @@ const (
 // io.EOF, whatever the reason. Since the server had not all of it, nothing was
 // recorded, and that it is too large is by far the likeliest reason.
 func judge(err error) failure {
-	var e *esdb.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*esdb.Error](err); ok {
 		switch e.Code() {
 		case esdb.ErrorCodeWrongExpectedVersion:
 			return moved
@@ -63,8 +62,7 @@ func judge(err error) failure {
 // broken reports whether the client must not be used again: it lost its
 // connection, closed itself, or speaks to a server that does not lead.
 func broken(err error) bool {
-	var e *esdb.Error
-	if errors.As(err, &e) && (e.Code() == esdb.ErrorUnavailable || e.Code() == esdb.ErrorCodeConnectionClosed) {
+	if e, ok := errors.AsType[*esdb.Error](err); ok && (e.Code() == esdb.ErrorUnavailable || e.Code() == esdb.ErrorCodeConnectionClosed) {
 		return true
 	}
 	code := codeOf(err)
@@ -90,8 +88,8 @@ var butGot = regexp.MustCompile(`but got '(\d+|no_stream)'$`)
 // revisionIn finds the revision a stream is at in the text of a wrong expected
 // version, -1 for a stream that is not there. The client tells it nowhere else.
 func revisionIn(err error) (revision int64, found bool) {
-	var e *esdb.Error
-	if !errors.As(err, &e) || e.Code() != esdb.ErrorCodeWrongExpectedVersion || e.Err() == nil {
+	e, ok := errors.AsType[*esdb.Error](err)
+	if !ok || e.Code() != esdb.ErrorCodeWrongExpectedVersion || e.Err() == nil {
 		return 0, false
 	}
 	match := butGot.FindStringSubmatch(strings.TrimSpace(e.Err().Error()))

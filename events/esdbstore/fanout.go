@@ -15,9 +15,8 @@ import (
 )
 
 const (
-	abreast    = 90              // streams that are written to at once; a connection carries 100 calls
 	batchMax   = 256             // events in one append to a stream
-	leftAlone  = 2 * time.Second // after twice that others make up for who appended
+	leftAlone  = time.Second     // after twice that others make up for who appended
 	drainWhile = 5 * time.Second // that Close waits for the streams
 )
 
@@ -46,15 +45,17 @@ func (f *fanout) init(ctx context.Context) {
 }
 
 // put adds work, in the order of the journal.
-func (f *fanout) put(p *pending, do func(ctx context.Context, stream string, list []work) error) {
+func (f *fanout) put(records []*pending, do func(ctx context.Context, stream string, list []work) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i := range p.events {
-		stream := p.events[i].Stream
-		queue, busy := f.queues[stream]
-		f.queues[stream] = append(queue, work{p, &p.events[i]})
-		if !busy {
-			f.ready = append(f.ready, stream)
+	for _, p := range records {
+		for i := range p.events {
+			stream := p.events[i].Stream
+			queue, busy := f.queues[stream]
+			f.queues[stream] = append(queue, work{p, &p.events[i]})
+			if !busy {
+				f.ready = append(f.ready, stream)
+			}
 		}
 	}
 	for f.workers < min(abreast, len(f.ready)) {
@@ -115,12 +116,11 @@ func (s *Store) give() {
 	j := s.journal
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for _, p := range j.pending {
-		if !p.given {
-			p.given = true
-			s.fanout.put(p, s.copyTo)
-		}
+	i := len(j.pending)
+	for ; i > 0 && !j.pending[i-1].given; i-- {
+		j.pending[i-1].given = true
 	}
+	s.fanout.put(j.pending[i:], s.copyTo)
 }
 
 // copyTo appends events, which follow one another, to their own stream. It goes
@@ -315,6 +315,8 @@ func (s *Store) settle() {
 }
 
 // tend has copied what another process appended, if that does not do it itself.
+// And it asks for the end of the journal, for the case that a subscription is
+// silent though there is more.
 func (s *Store) tend(ctx context.Context) {
 	ticker := time.NewTicker(leftAlone)
 	defer ticker.Stop()
@@ -324,6 +326,9 @@ func (s *Store) tend(ctx context.Context) {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
+		}
+		if err := s.sync(ctx); err != nil {
+			s.log.Debug("the end of the journal is not known", "err", err)
 		}
 		if at := s.journal.oldest(); at != 0 && at == oldest {
 			s.give()

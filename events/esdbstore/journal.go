@@ -345,9 +345,13 @@ func (s *Store) subscription() func(context.Context, *esdb.Client) (*esdb.Subscr
 			return c.SubscribeToStream(ctx, s.names.journal, esdb.SubscribeToStreamOptions{From: esdb.Revision(revision)})
 		}
 	}
+	var from esdb.AllPosition = at
+	if at.Commit == 0 { // servers before 23.10 do not tell positions of a stream's events
+		from = esdb.End{}
+	}
 	return func(ctx context.Context, c *esdb.Client) (*esdb.Subscription, error) {
 		return c.SubscribeToAll(ctx, esdb.SubscribeToAllOptions{
-			From: at, MaxSearchWindow: searchWindow, CheckpointInterval: 1,
+			From: from, MaxSearchWindow: searchWindow, CheckpointInterval: 1,
 			Filter: &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{s.names.journal}},
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"slices"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 
@@ -113,7 +114,7 @@ func (s *Store) read(ctx context.Context, stream string, after uint64, each func
 	}
 	rest, version, known := s.journal.stream(stream)
 	at := after
-	for upTo := first(rest) - 1; at < upTo && !(known && at >= version); {
+	for upTo := first(rest) - 1; at < upTo && (!known || at < version); {
 		p, err := readPage(ctx, s.server, s.names.stream(stream), at, pageEvents, nil, func(e *esdb.RecordedEvent) (events.Recorded, error) {
 			return fromServer(stream, e)
 		})
@@ -164,7 +165,7 @@ func (j *journal) stream(name string) (rest []events.Recorded, version uint64, k
 	defer j.mu.Unlock()
 	rest = j.behind[name]
 	version, known = j.versions.get(name)
-	return rest[:len(rest):len(rest)], version, known
+	return slices.Clip(rest), version, known
 }
 
 // Subscribe implements [events.Store]. The newest events come from memory, the

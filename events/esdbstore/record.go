@@ -48,7 +48,7 @@ func (l label) complete() bool { return l.Part == l.Parts }
 // start is the revision of the first part of the commit that the record at a
 // revision belongs to.
 func (l label) start(revision uint64) uint64 {
-	return revision - uint64(max(l.Part, 1)-1) //nolint:gosec // G115: at least 0
+	return revision - uint64(max(l.Part, 1)-1)
 }
 
 // record is an event of the journal stream.

@@ -20,10 +20,11 @@ import (
 const (
 	attempt     = 3 * time.Second // one call; a server gives up a write after 2 s
 	patience    = 10 * time.Second
-	shortest    = 20 * time.Millisecond // pause after a failure; it doubles
+	shortest    = 5 * time.Millisecond // pause after a failure; it doubles
 	longest     = time.Second
 	lateInARow  = 2               // deadlines missed, after which the client is replaced
 	closeWithin = 2 * time.Second // calls of a replaced client may end by themselves within
+	abreast     = 90              // calls at once; a connection carries 100, and one of them is a subscription
 	dials       = 1               // attempts of one client to find a server; then there is another client
 )
 
@@ -49,6 +50,7 @@ type server struct {
 	leader  string        // who leads, in the words of a server that does not
 	closed  bool
 
+	slots chan struct{}  // one for each call under way
 	done  chan struct{}  // closed by close
 	tasks sync.WaitGroup // building, closing
 }
@@ -56,7 +58,7 @@ type server struct {
 func newServer(config esdb.Configuration, log *slog.Logger) *server {
 	config.MaxDiscoverAttempts = dials
 	config.DiscoveryInterval = 1 // after the only attempt
-	return &server{config: config, log: log, done: make(chan struct{})}
+	return &server{config: config, log: log, slots: make(chan struct{}, abreast), done: make(chan struct{})}
 }
 
 // close ends every client, and waits for what it started.
@@ -312,8 +314,14 @@ func (g *generation) timed(err error) {
 // where the client does not.
 func call[T any](ctx context.Context, s *server, do func(ctx context.Context, c *esdb.Client) (T, error)) (T, error) {
 	var zero T
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return zero, ctx.Err()
+	}
 	g, err := s.enter(ctx)
 	if err != nil {
+		<-s.slots
 		return zero, err
 	}
 	type answer struct {
@@ -322,6 +330,7 @@ func call[T any](ctx context.Context, s *server, do func(ctx context.Context, c 
 	}
 	done := make(chan answer, 1)
 	go func() {
+		defer func() { <-s.slots }()
 		bounded, cancel := context.WithTimeout(ctx, attempt)
 		defer cancel()
 		result, err := run(bounded, g, do)

@@ -333,7 +333,7 @@ func TestSubscriptionThatIsDropped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := esdbdouble.NeedsDouble(t, "its subscriptions are dropped", options...)
 			writer, reader := open(t, d.URL()), open(t, d.URL())
-			const rounds = 12
+			const rounds = 5
 			var a storetest.Author
 			got := make(chan events.Recorded)
 			go func() {
@@ -402,6 +402,25 @@ func TestCrashBetweenJournalAndStreams(t *testing.T) {
 	}
 }
 
+// What was copied in other portions than it is copied now is not copied twice.
+func TestCopiesThatAreThereInPart(t *testing.T) {
+	d := esdbdouble.NeedsDouble(t, "it does not answer")
+	crashing := open(t, d.URL())
+	hanging := d.Inject(esdbdouble.HangAfter(), esdbdouble.When{Kind: esdbdouble.Appends, Stream: copies})
+	var a storetest.Author
+	_, err := crashing.Append(t.Context(), a.Commit(slices.Repeat([]string{"item-1"}, 100)...))
+	require.NoError(t, err)
+	hanging.Await(t, 1)
+	_, err = crashing.Append(t.Context(), a.Commit(slices.Repeat([]string{"item-1"}, 200)...))
+	require.NoError(t, err)
+	crashing.Crash()
+	hanging.Remove()
+	require.Len(t, d.Events("stockledger.item-1"), 100)
+	next := open(t, d.URL())
+	require.Len(t, d.Events("stockledger.item-1"), 300)
+	holds(t, next, a.Log)
+}
+
 // A commit of several parts is there when the last of them is. Whoever finds some
 // of them only, whenever he began to read, passes over them.
 func TestPartsThatWereAbandoned(t *testing.T) {
@@ -424,6 +443,10 @@ func TestPartsThatWereAbandoned(t *testing.T) {
 			crashing.Crash()
 			require.Error(t, <-done)
 			hanging.Remove()
+			if parts == 2 { // parts follow upon parts
+				_, err = standing.Append(t.Context(), a.Commit(slices.Repeat([]string{"item-1"}, 90)...))
+				require.NoError(t, err)
+			}
 			for _, s := range []events.Store{opened, standing, opened} {
 				_, err = s.Append(t.Context(), a.Commit("item-1", "item-2"), a.Commit(slices.Repeat([]string{"item-2"}, 90)...))
 				require.NoError(t, err)

@@ -14,9 +14,6 @@ import (
 )
 
 const (
-	// groupEvents is how many messages a batch has at most unless one commit alone
-	// has more: every server takes 1000, its default for max_msgs.
-	groupEvents = 1000
 	// groupBytes is how many bytes a batch of several commits has at most.
 	groupBytes = 8 << 20
 	// breath is after how many messages of a batch the server is waited for, lest
@@ -45,7 +42,7 @@ func (s *Store) AppendAt(ctx context.Context, head uint64, commits ...events.Com
 func (s *Store) append(ctx context.Context, head *uint64, commits []events.Commit) (positions []uint64, err error) {
 	spans := make([][]events.Span, len(commits))
 	for i, c := range commits {
-		spans[i] = c.Spans()
+		spans[i] = spansOf(c)
 	}
 	if err := s.begin(); err != nil {
 		return nil, fmt.Errorf("append to log %s: %w", s, err)
@@ -74,6 +71,14 @@ func (s *Store) append(ctx context.Context, head *uint64, commits []events.Commi
 	return positions, nil
 }
 
+// spansOf are the spans of a commit, for most of which there is not much to find out.
+func spansOf(c events.Commit) []events.Span {
+	if len(c) == 1 && c[0].Version > 0 {
+		return []events.Span{{Stream: c[0].Stream, Before: c[0].Version - 1, After: c[0].Version}}
+	}
+	return c.Spans()
+}
+
 // A group is commits that are sent together.
 type group struct {
 	head     *uint64 // the position they must be recorded behind
@@ -89,7 +94,7 @@ func (s *Store) group(head *uint64, commits []events.Commit, spans [][]events.Sp
 	g.head = head
 	size := 0
 	for i, c := range commits {
-		if i > 0 && len(g.messages)+len(c) > groupEvents {
+		if i > 0 && len(g.messages)+len(c) > s.bounds.group {
 			return g, nil
 		}
 		messages := make([]*nats.Msg, 0, len(c))
@@ -145,11 +150,10 @@ func (g group) streams() []string {
 // returns the position of the last event of each one recorded.
 func (s *Store) record(ctx context.Context, g group) (positions []uint64, err error) {
 	streams := g.streams()
-	done, err := s.turns.take(ctx, streams)
-	if err != nil {
+	if err := s.turns.take(ctx, streams); err != nil {
 		return nil, err
 	}
-	defer done()
+	defer s.turns.give(streams)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var refused error
@@ -226,6 +230,14 @@ func (s *Store) accept(ctx context.Context, g group) (sendable group, refusal, e
 	if head := s.tail.Head(); g.head != nil && head > *g.head {
 		return group{}, s.elsewhere(*g.head, head), nil
 	}
+	if len(g.messages) == 1 {
+		span := g.spans[0][0]
+		if at := s.heads.of(span.Stream); at.version == span.Before {
+			g.behind = at.position
+			g.check(0, at.position)
+			return g, nil, nil
+		}
+	}
 	if err := s.lookUnsure(ctx, g); err != nil {
 		return group{}, nil, err
 	}
@@ -238,20 +250,26 @@ func (s *Store) accept(ctx context.Context, g group) (sendable group, refusal, e
 	message := 0
 	for _, c := range g.commits {
 		for _, e := range c {
-			m := g.messages[message]
-			delete(m.Header, jetstream.ExpectedLastSeqHeader)
-			delete(m.Header, jetstream.ExpectedLastSubjSeqHeader)
 			if position, first := checks[e.Stream]; first {
-				m.Header[jetstream.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(position, 10)}
+				g.check(message, position)
 				delete(checks, e.Stream)
+			} else {
+				delete(g.messages[message].Header, jetstream.ExpectedLastSubjSeqHeader)
 			}
 			message++
 		}
 	}
-	if g.head != nil {
-		g.messages[0].Header[jetstream.ExpectedLastSeqHeader] = []string{strconv.FormatUint(*g.head, 10)}
-	}
 	return g, refusal, nil
+}
+
+// check has the server check that the stream of a message ends at a position, and,
+// with the first message, that the log ends at the head of the group.
+func (g group) check(message int, position uint64) {
+	header := g.messages[message].Header
+	header[jetstream.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(position, 10)}
+	if message == 0 && g.head != nil {
+		header[jetstream.ExpectedLastSeqHeader] = []string{strconv.FormatUint(*g.head, 10)}
+	}
 }
 
 // checks counts the commits before the first whose streams do not end where it

@@ -25,6 +25,8 @@ var (
 	// errNobody is that nobody was there to answer, so nothing was done: no leader,
 	// no JetStream, or no such stream.
 	errNobody = errors.New("no server answers for the log: it has no leader at present, or is not there")
+	// errFew is that a cluster has fewer servers than a stream is to have replicas.
+	errFew = errors.New("too few servers of the cluster are there for as many replicas")
 	// errUnsent is that nothing was sent.
 	errUnsent = errors.New("not connected")
 )
@@ -158,7 +160,7 @@ func (c *calls) ask(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 // passing reports whether an error is of the connection or of a cluster without
 // a leader, so that asking again may help.
 func passing(err error) bool {
-	return errors.Is(err, errLost) || errors.Is(err, errLate) || errors.Is(err, errNobody) || errors.Is(err, errUnsent)
+	return errors.Is(err, errLost) || errors.Is(err, errLate) || errors.Is(err, errNobody) || errors.Is(err, errFew) || errors.Is(err, errUnsent)
 }
 
 // A pause grows from try to try.

@@ -18,16 +18,11 @@ import (
 // others did.
 
 const (
-	// maxAhead is how many events of its own the process keeps while one before
-	// them is missing; what is more the consumer brings again.
-	maxAhead = 1 << 14
 	// lookEvery is how often the head is asked for when nothing comes, in case the
 	// consumer is dead and does not say so.
 	lookEvery = 2 * time.Second
-	// echoes is how many events of its own the consumer brings in a row before the
-	// process stops listening to itself, and restFor how long for. What others
-	// append meanwhile shows as a gap between its own.
-	echoes  = 1000
+	// restFor is for how long a process stops listening to itself at least. What
+	// others append meanwhile shows as a gap between its own.
 	restFor = 500 * time.Millisecond
 	// gapEvery is how often it looks for such gaps.
 	gapEvery = 20 * time.Millisecond
@@ -52,7 +47,7 @@ func (s *Store) land(records []events.Recorded) {
 	for records != nil {
 		head, first := s.tail.Head(), records[0].Position
 		if first > head+1 {
-			l.keep(records)
+			l.keep(records, s.bounds.ahead)
 			return
 		}
 		if known := head + 1 - first; known < uint64(len(records)) {
@@ -63,9 +58,9 @@ func (s *Store) land(records []events.Recorded) {
 }
 
 // keep keeps events for which one is missing.
-func (l *landing) keep(records []events.Recorded) {
+func (l *landing) keep(records []events.Recorded, limit int) {
 	first := records[0].Position
-	if l.count+len(records) > maxAhead || l.ahead[first] != nil {
+	if l.count+len(records) > limit || l.ahead[first] != nil {
 		return
 	}
 	if l.ahead == nil {
@@ -164,7 +159,7 @@ func (s *Store) consume(ctx context.Context) error {
 		return err
 	}
 	defer done()
-	at, own := began, 0
+	at, own := began, uint64(0)
 	for {
 		m, err := messages.Next(jetstream.NextMaxWait(lookEvery))
 		if errors.Is(err, nats.ErrTimeout) {
@@ -189,7 +184,7 @@ func (s *Store) consume(ctx context.Context) error {
 		}
 		at = e.Position
 		if at <= s.tail.Head() {
-			if own++; own >= echoes {
+			if own++; own >= s.bounds.echoes {
 				return errEchoes
 			}
 			continue
@@ -248,7 +243,7 @@ func (s *Store) rest(ctx context.Context) {
 				s.catchUp(ctx)
 			}
 		}
-		if s.appended.Load()-before < echoes/2 {
+		if s.appended.Load()-before < s.bounds.echoes {
 			return
 		}
 	}
@@ -265,7 +260,7 @@ func sleep(ctx context.Context, d time.Duration) {
 
 // head asks the leader of the stream for the end of the log.
 func (s *Store) head(ctx context.Context) (head uint64, err error) {
-	if err := s.open1(ctx); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return 0, err
 	}
 	err = s.patiently(ctx, func(ctx context.Context) error {

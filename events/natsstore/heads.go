@@ -2,24 +2,20 @@ package natsstore
 
 import "sync"
 
-// warm is how many stream heads each of the two halves of heads takes before
-// the older half is dropped: about 10 MB of memory at most in each.
-const warm = 1 << 16
-
 // A mark says at which position of the log a version of a stream is.
 type mark struct{ version, position uint64 }
 
 // heads remembers where streams ended when this process last saw them: JetStream
 // checks the position of a stream's last event where commits name its version.
 // What it remembers was so, and may no longer be; the server has the last word.
-// It is bounded: the streams not touched for warm others are forgotten.
+// It is bounded: the streams not touched for size others are forgotten.
 type heads struct {
 	mu         sync.Mutex
 	young, old map[string]mark
-	size       int // warm
+	size       int
 }
 
-func newHeads() *heads { return &heads{young: make(map[string]mark), size: warm} }
+func newHeads(size int) *heads { return &heads{young: make(map[string]mark), size: size} }
 
 // of is the last that was seen of a stream, zero if that is nothing.
 func (h *heads) of(stream string) mark {

@@ -30,6 +30,20 @@ import (
 // and go: longer than a cluster takes to elect a leader, which is 4 to 9 s.
 const patience = 12 * time.Second
 
+// bounds are how much a store holds and asks for at once.
+type bounds struct {
+	warm   int    // stream heads remembered, in each of two halves: about 10 MB
+	page   int    // events one request of Read brings
+	near   uint64 // events of a stream read and passed over rather than looked past, a request for each step
+	ahead  int    // own events kept while one before them is missing; the consumer brings the others again
+	echoes uint64 // own events in a row before the process stops listening to itself
+	// group is how many messages a batch has at most unless one commit alone has
+	// more: every server takes 1000, its default for max_msgs.
+	group int
+}
+
+var usual = bounds{warm: 1 << 16, page: 256, near: 512, ahead: 1 << 14, echoes: 200, group: 1000}
+
 // Config says which log to open. URL must be set.
 type Config struct {
 	// URL is nats://USER:PASSWORD@HOST:PORT,HOST:PORT/LEDGER?replicas=3, or tls://….
@@ -52,14 +66,14 @@ type Config struct {
 // Store is an [events.Shared] in a JetStream stream.
 type Store struct {
 	at     place
+	bounds bounds
 	prefix string // of the subjects, with its dot
 	stream string // what JetStream calls the log
-	logID  string
-	// existing is that it must be there.
-	existing bool
-	// replicas is how many the log has.
-	replicas int
-	logger   *slog.Logger
+	logger *slog.Logger
+
+	existing bool // the log must be there
+	logID    string
+	replicas int // of the log
 
 	conn   *nats.Conn
 	gone   chan struct{} // closed when the connection is closed for good
@@ -84,13 +98,15 @@ var _ events.Shared = (*Store)(nil)
 
 // batches is how many batches of one process may be under way at once; a server
 // takes 50 for a stream from all processes together.
-const batches = 12
+const batches = 8
 
 // Open opens the log at a URL, and makes it where there is none. It fails if the
 // stream of that name is none of a ledger's, or is so configured that events
 // could be deleted, and with [events.ErrOtherLog] if it has another identity
 // than c.LogID. It waits a while for a cluster that has no leader yet.
-func Open(ctx context.Context, c Config) (*Store, error) {
+func Open(ctx context.Context, c Config) (*Store, error) { return open(ctx, c, usual) }
+
+func open(ctx context.Context, c Config, b bounds) (*Store, error) {
 	at, err := parse(c.URL)
 	if err != nil {
 		return nil, err
@@ -100,7 +116,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	s := &Store{
 		at: at, existing: c.Existing, prefix: at.ledger + ".log.", stream: "STOCKLEDGER_" + at.ledger + "_LOG", logger: c.Logger,
-		heads: newHeads(), turns: newTurns(), batch: make(chan struct{}, batches),
+		bounds: b, heads: newHeads(b.warm), turns: newTurns(), batch: make(chan struct{}, batches),
 		closed: make(chan struct{}), gone: make(chan struct{}), stop: func() {},
 	}
 	if err := s.connect(c.Options); err != nil {
@@ -124,7 +140,7 @@ func (s *Store) open(ctx context.Context, logID string) error {
 		return err
 	}
 	s.tail = events.NewTail(info.State.LastSeq)
-	following, stop := context.WithCancel(context.Background()) //nolint:gosec // G118: Close stops it
+	following, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.followers.Go(func() { s.follow(following) })
 	return nil
@@ -182,7 +198,7 @@ func (s *Store) connect(further []nats.Option) error {
 	}
 	conn.SetDisconnectErrHandler(func(_ *nats.Conn, err error) {
 		s.calls.disconnected()
-		if s.open1(context.Background()) != nil {
+		if s.usable(context.Background()) != nil {
 			return // it was closed
 		}
 		s.logger.Warn("the log lost its NATS server", "log", s.String(), "err", err)

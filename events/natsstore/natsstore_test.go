@@ -17,7 +17,7 @@ import (
 	"github.com/stockledger/stockledger/internal/natscluster"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, natscluster.Leftovers()...) }
 
 func TestStoreOnOneServer(t *testing.T) { run(t, natscluster.Start(t, 1), 1) }
 

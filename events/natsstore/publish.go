@@ -1,6 +1,7 @@
 package natsstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -86,6 +87,9 @@ func uncommitted(err error) error {
 // acknowledged reads the server's answer to a publish of so many messages, 0 for
 // one that must be a refusal.
 func acknowledged(m *nats.Msg, count uint64) (first uint64, err error) {
+	if first, plain := plainAck(m.Data); plain && count == 1 {
+		return first, nil
+	}
 	var ack struct {
 		Error    *jetstream.APIError `json:"error"`
 		Sequence uint64              `json:"seq"`
@@ -100,4 +104,27 @@ func acknowledged(m *nats.Msg, count uint64) (first uint64, err error) {
 		return 0, fmt.Errorf("answer of the server: %d messages were stored as %d up to %d", count, ack.Count, ack.Sequence)
 	}
 	return ack.Sequence - count + 1, nil
+}
+
+// plainAck reads the answer that nearly all have, {"stream":"S", "seq":7}, at a
+// tenth of what reading any JSON takes. What looks otherwise is not plain.
+func plainAck(answer []byte) (sequence uint64, plain bool) {
+	rest, ok := bytes.CutPrefix(answer, []byte(`{"stream":"`))
+	if !ok {
+		return 0, false
+	}
+	end := bytes.IndexByte(rest, '"')
+	if end < 0 {
+		return 0, false
+	}
+	rest = bytes.TrimLeft(bytes.TrimPrefix(rest[end+1:], []byte(",")), " ")
+	if rest, ok = bytes.CutPrefix(rest, []byte(`"seq":`)); !ok {
+		return 0, false
+	}
+	number, ok := bytes.CutSuffix(rest, []byte("}"))
+	if !ok {
+		return 0, false
+	}
+	sequence, err := strconv.ParseUint(string(number), 10, 64)
+	return sequence, err == nil && sequence > 0
 }

@@ -14,13 +14,8 @@ import (
 )
 
 const (
-	// page is how many events one request of Read brings.
-	page = 256
-	// pageBytes is how many bytes it brings, and one event more.
+	// pageBytes is how many bytes one request brings, and one event more.
 	pageBytes = 4 << 20
-	// near is how many events of a stream are read and passed over rather than
-	// looked past, which takes a request for each step.
-	near = 512
 )
 
 // errNoMessage is that there is no such message.
@@ -108,27 +103,34 @@ func (s *Store) direct(ctx context.Context, g get) (batch []events.Recorded, err
 	for len(batch) < g.Batch {
 		m, err := k.wait(ctx)
 		if err != nil {
-			if len(batch) > 0 && passing(err) {
-				return batch, nil
-			}
-			return nil, err
+			return some(batch, err)
 		}
 		if status := m.Header.Get("Status"); len(m.Data) == 0 && status != "" {
 			if status == "204" || status == "404" { // the end, or nothing there
 				return batch, nil
 			}
-			return batch, fmt.Errorf("the server refuses: %s %s", status, m.Header.Get("Description"))
+			return some(batch, fmt.Errorf("the server refuses: %s %s", status, m.Header.Get("Description")))
 		}
-		e, err := s.direct1(m)
+		e, err := s.answered(m)
 		if err != nil {
-			return batch, err
+			return some(batch, err)
 		}
 		batch = append(batch, e)
 	}
 	return batch, nil
 }
 
-func (s *Store) direct1(m *nats.Msg) (events.Recorded, error) {
+// some is what came before an error, which comes again if it is asked for, or
+// the error if that is nothing.
+func some(batch []events.Recorded, err error) ([]events.Recorded, error) {
+	if len(batch) > 0 {
+		return batch, nil
+	}
+	return nil, err
+}
+
+// answered reads an event in the answer of a replica.
+func (s *Store) answered(m *nats.Msg) (events.Recorded, error) {
 	var position uint64
 	if _, err := fmt.Sscan(m.Header.Get(jetstream.SequenceHeader), &position); err != nil {
 		return events.Recorded{}, fmt.Errorf("answer of the server: it does not say which message it is: %w", err)
@@ -167,7 +169,7 @@ func (s *Store) Read(ctx context.Context, stream string, after uint64) iter.Seq2
 
 func (s *Store) read(ctx context.Context, stream string, after uint64, yield func(events.Recorded) bool) error {
 	if !isToken(stream) || len(stream) > maxSubject {
-		return s.open1(ctx) // nothing was ever written to it
+		return s.usable(ctx) // nothing was ever written to it
 	}
 	end, err := s.end(ctx, stream)
 	if err != nil || end.Version <= after {
@@ -180,7 +182,7 @@ func (s *Store) read(ctx context.Context, stream string, after uint64, yield fun
 	for at < end.Version {
 		batch := []events.Recorded{end}
 		if at+1 < end.Version {
-			batch, err = s.several(ctx, get{Seq: from + 1, NextBy: s.subject(stream), Batch: page, MaxBytes: pageBytes})
+			batch, err = s.several(ctx, get{Seq: from + 1, NextBy: s.subject(stream), Batch: s.bounds.page, MaxBytes: pageBytes})
 			if err != nil {
 				return err
 			}
@@ -198,8 +200,8 @@ func (s *Store) read(ctx context.Context, stream string, after uint64, yield fun
 	return nil
 }
 
-// open1 is nil while the store is open.
-func (s *Store) open1(ctx context.Context) error {
+// usable is nil while the store is open and ctx is not done.
+func (s *Store) usable(ctx context.Context) error {
 	select {
 	case <-s.closed:
 		return events.ErrClosed
@@ -212,7 +214,7 @@ func (s *Store) open1(ctx context.Context) error {
 func (s *Store) end(ctx context.Context, stream string) (events.Recorded, error) {
 	e, err := s.leader(ctx, get{LastBy: s.subject(stream)})
 	if errors.Is(err, errNoMessage) {
-		return events.Recorded{}, s.open1(ctx)
+		return events.Recorded{}, s.usable(ctx)
 	}
 	if err == nil {
 		s.heads.saw(stream, mark{e.Version, e.Position})
@@ -226,7 +228,7 @@ func (s *Store) end(ctx context.Context, stream string) (events.Recorded, error)
 // the log it must be in.
 func (s *Store) seek(ctx context.Context, end events.Recorded, after uint64) (version, position uint64, err error) {
 	beyond := end.Position
-	for after-version > near && beyond-position > 1 {
+	for after-version > s.bounds.near && beyond-position > 1 {
 		middle := position + (beyond-position)/2
 		found, err := s.direct(ctx, get{Seq: middle, NextBy: s.subject(end.Stream), Batch: 1})
 		switch {
@@ -253,7 +255,7 @@ func (s *Store) Subscribe(ctx context.Context, after uint64) iter.Seq2[[]events.
 				return
 			}
 		}
-		s.tail.Subscribe(ctx, after, s.between)(yield)
+		s.tail.Subscribe(ctx, after, s.betweenUntil)(yield)
 	}
 }
 
@@ -269,9 +271,19 @@ func (s *Store) reach(ctx context.Context, position uint64) error {
 	return ctx.Err()
 }
 
+// betweenUntil is between for whoever waits until there are servers again.
+func (s *Store) betweenUntil(ctx context.Context, after, through uint64) ([]events.Recorded, error) {
+	for {
+		batch, err := s.between(ctx, after, through)
+		if err == nil || !passing(err) || s.usable(ctx) != nil {
+			return batch, err
+		}
+	}
+}
+
 // between reads events of the log that follow a position, which are there.
 func (s *Store) between(ctx context.Context, after, through uint64) ([]events.Recorded, error) {
-	batch, err := s.several(ctx, get{Seq: after + 1, Batch: int(min(through-after, events.MaxBatch)), MaxBytes: pageBytes}) //nolint:gosec // G115: at most 1000
+	batch, err := s.several(ctx, get{Seq: after + 1, Batch: int(min(through-after, events.MaxBatch)), MaxBytes: pageBytes})
 	if err != nil {
 		return nil, fmt.Errorf("read log %s after position %d: %w", s, after, err)
 	}

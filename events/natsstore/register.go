@@ -31,7 +31,7 @@ func (s *Store) Register(ctx context.Context, name string) (events.Register, err
 	if !validRegister.MatchString(name) {
 		return nil, fmt.Errorf("register %q: the name is 1 to 64 letters and digits", name)
 	}
-	if err := s.open1(ctx); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return nil, fmt.Errorf("register %s: %w", name, err)
 	}
 	if err := s.patiently(ctx, s.ensureBucket); err != nil {
@@ -64,7 +64,7 @@ func (r *register) subject() string { return "$KV." + r.store.bucket() + "." + r
 // Get implements [events.Register]. It asks once: who waits for a register has
 // a time of its own.
 func (r *register) Get(ctx context.Context) (value []byte, revision uint64, err error) {
-	if err := r.store.open1(ctx); err != nil {
+	if err := r.store.usable(ctx); err != nil {
 		return nil, 0, fmt.Errorf("read register %s: %w", r.name, err)
 	}
 	m, err := r.store.rawOnce(ctx, "KV_"+r.store.bucket(), get{LastBy: r.subject()})
@@ -82,7 +82,7 @@ func (r *register) Get(ctx context.Context) (value []byte, revision uint64, err 
 // Set implements [events.Register]. It tries once, unless the server says that it
 // has another write to the register under way.
 func (r *register) Set(ctx context.Context, revision uint64, value []byte) (uint64, error) {
-	if err := r.store.open1(ctx); err != nil {
+	if err := r.store.usable(ctx); err != nil {
 		return 0, fmt.Errorf("set register %s: %w", r.name, err)
 	}
 	bounded, cancel := context.WithTimeout(ctx, answerWithin)

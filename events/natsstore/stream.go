@@ -28,6 +28,7 @@ const (
 
 // Codes of the JetStream API.
 const (
+	codeNoPeers       jetstream.ErrorCode = 10005
 	codeNotAvailable  jetstream.ErrorCode = 10008 // the cluster has no leader for the API
 	codeNotLeader     jetstream.ErrorCode = 10009
 	codeNoMessage     jetstream.ErrorCode = 10037
@@ -195,14 +196,15 @@ func refused(e *jetstream.APIError) error {
 	switch e.ErrorCode {
 	case codeNotAvailable, codeNotLeader, codeOffline:
 		return errNobody
+	case codeNoPeers:
+		return errFew
 	}
 	return refusal{e}
 }
 
 // code is the code of a refusal, 0 of any other error.
 func code(err error) jetstream.ErrorCode {
-	var r refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[refusal](err); ok {
 		return r.ErrorCode
 	}
 	return 0

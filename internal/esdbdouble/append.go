@@ -46,9 +46,8 @@ func (s streamsService) Append(call streams.Streams_AppendServer) error {
 	if err != nil {
 		return err
 	}
-	fault := s.faults.take(Appends, name)
-	s.calls.append(ctx, name)
-	if fault != nil && fault.early {
+	s.calls.append(ctx)
+	if fault := s.faults.takeEarly(name); fault != nil {
 		return s.strike(ctx, fault)
 	}
 	events, trailer, err := s.receive(call, name)
@@ -56,6 +55,7 @@ func (s streamsService) Append(call streams.Streams_AppendServer) error {
 		call.SetTrailer(trailer)
 		return err
 	}
+	fault := s.faults.take(Appends, name)
 	if err := s.before(ctx, fault); err != nil {
 		return err
 	}

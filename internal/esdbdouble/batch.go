@@ -64,7 +64,7 @@ func (s streamsService) BatchAppend(call streams.Streams_BatchAppendServer) erro
 		}
 		// A request with a fault waits by itself; the others keep their order.
 		fault := b.faults.take(Appends, complete.name)
-		b.calls.append(call.Context(), complete.name)
+		b.calls.append(call.Context())
 		if fault == nil {
 			if err := b.carryOut(call.Context(), complete, nil); err != nil {
 				return err

@@ -154,15 +154,21 @@ func (in *Injected) Await(tb testing.TB, n int) {
 	}
 }
 
-// take is the fault that befalls a call; nil: none.
-func (f *faults) take(kind Kind, stream string) *Fault {
+// take is the fault that befalls a call whose request is complete; nil: none.
+// Calls are counted in the order they are complete in.
+func (f *faults) take(kind Kind, stream string) *Fault { return f.first(kind, stream, false) }
+
+// takeEarly is the fault that befalls an append whose events are still to come.
+func (f *faults) takeEarly(stream string) *Fault { return f.first(Appends, stream, true) }
+
+func (f *faults) first(kind Kind, stream string, early bool) *Fault {
 	if !f.any.Load() {
 		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, in := range f.list {
-		if in.befalls(kind, stream) {
+		if in.fault.early == early && in.befalls(kind, stream) {
 			return &in.fault
 		}
 	}

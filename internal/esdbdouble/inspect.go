@@ -12,7 +12,7 @@ type counters struct {
 	appends, reads, subscriptions, features, forLeader atomic.Int64
 }
 
-func (c *counters) append(ctx context.Context, _ string) {
+func (c *counters) append(ctx context.Context) {
 	c.appends.Add(1)
 	c.header(ctx)
 }

@@ -42,6 +42,9 @@ func (s streamsService) Read(request *streams.ReadReq, call streams.Streams_Read
 		default:
 			return status.Error(codes.InvalidArgument, "'None' is not a valid WindowOneofCase")
 		}
+		if r.window == 0 {
+			return errHandler
+		}
 	}
 	name, kind := "$all", Reads
 	if of := options.GetStream(); of != nil {

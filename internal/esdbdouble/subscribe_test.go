@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
@@ -142,6 +143,7 @@ func TestFiltersChooseByStreamOrType(t *testing.T) {
 	kind := func(k string) esdb.EventData { return esdb.EventData{EventID: uuid.New(), EventType: k} }
 	mustAppend(t, s.Client, s.prefix+"item-1", esdb.NoStream{}, kind("one.v1"), kind("two.v1"), kind("three.v1"))
 	mustAppend(t, s.Client, s.prefix+"item-2", esdb.NoStream{}, kind("one.v2"))
+	mustAppend(t, s.Client, "no-"+s.prefix+"item-2", esdb.NoStream{}, kind("one.v2"))
 	mustAppend(t, s.Client, s.prefix+"other", esdb.NoStream{}, kind("two.v2"))
 	tag := "t" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	mustAppend(t, s.Client, s.prefix+"other", esdb.Revision(0), kind(tag+".a"), kind(tag+".b"))
@@ -325,12 +327,19 @@ func TestCheckpointsCanComeTwice(t *testing.T) {
 func TestASlowConsumerIsToldAgainThatItHasCaughtUp(t *testing.T) {
 	s := esdbdouble.NeedsDouble(t, "how slow is too slow is the server's affair")
 	c := connect(t, s.URL())
-	sub, err := c.SubscribeToStream(within(t), "a", esdb.SubscribeToStreamOptions{From: esdb.Start{}})
+	one, err := c.SubscribeToStream(within(t), "a", esdb.SubscribeToStreamOptions{From: esdb.Start{}})
 	require.NoError(t, err)
-	defer sub.Close()
-	until(t, sub, "", "caught up")
+	defer one.Close()
+	all, err := c.SubscribeToAll(within(t), esdb.SubscribeToAllOptions{From: esdb.Start{}})
+	require.NoError(t, err)
+	defer all.Close()
+	for _, sub := range []*esdb.Subscription{one, all} {
+		until(t, sub, "", "caught up")
+	}
 	s.Write("a", make([]esdbdouble.Event, 100)...)
-	require.Equal(t, append(named("a", span(0, 99)), "caught up"), until(t, sub, "", "caught up"))
+	for _, sub := range []*esdb.Subscription{one, all} {
+		require.Equal(t, append(named("a", span(0, 99)), "caught up"), until(t, sub, "", "caught up"))
+	}
 }
 
 func TestAnAbortedSubscriptionDropsWithARawError(t *testing.T) {
@@ -351,24 +360,27 @@ func TestAnAbortedSubscriptionDropsWithARawError(t *testing.T) {
 	require.Equal(t, 1, s.Accepted())
 }
 
-func TestAnAbandonedReadIsOpenUntilItIsClosed(t *testing.T) {
-	s := esdbdouble.NeedsDouble(t, "it counts calls")
-	s.Write("a", make([]esdbdouble.Event, 5000)...)
+func TestAConnectionCarriesAHundredCalls(t *testing.T) {
+	s := esdbdouble.NeedsDouble(t, "it makes calls hang")
 	c := connect(t, s.URL())
 	ctx, cancel := context.WithCancel(within(t))
+	defer cancel()
+	hung := s.Inject(esdbdouble.Hang(), esdbdouble.When{Kind: esdbdouble.Reads, Times: 100})
 	for range 100 {
 		_, err := c.ReadStream(ctx, "a", esdb.ReadStreamOptions{From: esdb.Start{}}, math.MaxUint64)
 		require.NoError(t, err)
 	}
-	// A connection carries a hundred calls; these are all in use.
-	held, stop := context.WithCancel(within(t))
+	hung.Await(t, 100)
 	done := make(chan error, 1)
 	go func() {
-		_, err := c.AppendToStream(held, "b", esdb.AppendToStreamOptions{ExpectedRevision: esdb.NoStream{}}, event("b", 0))
+		_, err := c.AppendToStream(within(t), "b", esdb.AppendToStreamOptions{ExpectedRevision: esdb.NoStream{}}, event("b", 0))
 		done <- err
 	}()
-	require.Empty(t, s.Events("b"))
+	short, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer stop()
+	_, err := c.AppendToStream(short, "c", esdb.AppendToStreamOptions{ExpectedRevision: esdb.NoStream{}}, event("c", 0))
+	requireCode(t, err, esdb.ErrorCodeDeadlineExceeded)
+	require.Zero(t, s.Counts().Appends, "none got through")
 	cancel()
-	require.NoError(t, <-done, "it got its turn when they ended")
-	stop()
+	require.NoError(t, <-done, "until the others ended")
 }

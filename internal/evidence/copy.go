@@ -75,7 +75,7 @@ func Copy(ctx context.Context, from, to events.Store, progress Progress) (Copied
 // settleWithin is how long the rest of a commit may take to be seen, and settleEvery
 // how often it is looked for.
 const (
-	settleWithin = 5 * time.Second
+	settleWithin = 2 * time.Second
 	settleEvery  = 20 * time.Millisecond
 )
 
@@ -95,7 +95,7 @@ func wholeHead(ctx context.Context, store events.Store) (uint64, error) {
 		return head, err // what is wrong with it is told when it is copied
 	}
 	whole := head + uint64(meta.Parts-meta.Part) //nolint:gosec // G115: a count
-	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	within, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
 	again := time.NewTicker(settleEvery)
 	defer again.Stop()
@@ -105,7 +105,10 @@ func wholeHead(ctx context.Context, store events.Store) (uint64, error) {
 		}
 		select {
 		case <-again.C:
-		case <-ctx.Done():
+		case <-within.Done():
+			if ctx.Err() != nil {
+				return 0, ctx.Err()
+			}
 			return 0, damaged(head, "the log ends there, in the middle of command %q", meta.CommandID)
 		}
 	}

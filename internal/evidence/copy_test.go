@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -180,6 +181,26 @@ func TestACopyKeepsCommitsWhole(t *testing.T) {
 		require.NoError(t, err)
 		require.NotContains(t, []uint64{1000, 2000}, head)
 	})
+	require.NoError(t, err)
+	require.Equal(t, l.head(""), to.head(""))
+}
+
+// Nor is one that has more bytes than are otherwise appended at once.
+func TestACopyKeepsLargeCommitsWhole(t *testing.T) {
+	l := newLedger(t)
+	l.commit("item-a")
+	var large events.Commit
+	for part := range 4 {
+		meta := &events.Meta{CommandID: "large", Recorded: start, Part: part + 1, Parts: 4}
+		e, err := events.Record(fmt.Sprint("sku-", part), 0, events.Hash{}, events.SKUClaimed{SKU: strings.Repeat("x", 3<<20)}, meta)
+		require.NoError(t, err)
+		large = append(large, e)
+	}
+	_, err := l.Append(t.Context(), large)
+	require.NoError(t, err)
+	l.commits(5)
+	to := emptyCopy(l)
+	_, err = evidence.Copy(t.Context(), l.Store, to.Store, nil)
 	require.NoError(t, err)
 	require.Equal(t, l.head(""), to.head(""))
 }

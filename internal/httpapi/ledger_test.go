@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -384,6 +385,49 @@ func TestReadinessSaysWhatIsWrong(t *testing.T) {
 	require.JSONEq(t, `{"status":"unavailable","conditions":[{"name":"store","ok":true},
 		{"name":"inventory","ok":false,"reason":"it is 50000 events behind the log"}]}`, m.body)
 	require.Equal(t, 200, s.ask(t, "GET", "/healthz", "").status)
+}
+
+// A node that another one leads takes no commands, says so before it reads them, and
+// does everything else.
+func TestAStandbyRefusesCommandsAlone(t *testing.T) {
+	var leads atomic.Bool
+	reached := false
+	s := open(t, func(c *httpapi.Config) {
+		c.Standby = func() error {
+			if leads.Load() {
+				return nil
+			}
+			return fault.New(fault.Unavailable, "standby", "a leads").With("active", "a")
+		}
+		c.Routes = []httpapi.Route{{
+			Method: http.MethodPost, Path: "/admin/things", Name: "create-thing", Scope: httpapi.Command, Errors: []int{503},
+			Handler: func(http.ResponseWriter, *http.Request) { reached = true },
+		}}
+	})
+	for _, body := range []string{mug, "no JSON at all"} {
+		r := s.ask(t, "POST", create, body)
+		require.Equal(t, 503, r.status)
+		require.Equal(t, "1", r.header.Get("Retry-After"))
+		require.JSONEq(t, `{"code":"standby","type":"unavailable","message":"a leads","details":{"active":"a"}}`, r.body)
+	}
+	r := s.ask(t, "POST", "/admin/things", "")
+	require.Equal(t, 503, r.status)
+	require.Equal(t, "1", r.header.Get("Retry-After"))
+	require.JSONEq(t, `{"code":"standby","type":"unavailable","message":"a leads"}`, r.body)
+	require.False(t, reached)
+	require.Equal(t, 200, s.ask(t, "POST", list, "{}").status)
+	require.Equal(t, 200, s.ask(t, "GET", "/healthz", "").status)
+	require.JSONEq(t, `{"status":"ok","role":"standby","conditions":[{"name":"role","ok":true,"reason":"a leads"}]}`, s.ask(t, "GET", "/readyz", "").body)
+	r = s.ask(t, "GET", "/readyz?role=active", "")
+	require.Equal(t, 503, r.status)
+	require.JSONEq(t, `{"status":"unavailable","role":"standby","conditions":[{"name":"role","ok":false,"reason":"a leads"}]}`, r.body)
+	require.Equal(t, 400, s.ask(t, "GET", "/readyz?role=leader", "").status)
+
+	leads.Store(true)
+	require.Equal(t, 200, s.ask(t, "POST", create, mug).status)
+	r = s.ask(t, "GET", "/readyz?role=active", "")
+	require.Equal(t, 200, r.status)
+	require.JSONEq(t, `{"status":"ok","role":"leading","conditions":[{"name":"role","ok":true,"reason":"leading"}]}`, r.body)
 }
 
 func TestEveryAnswerIsObserved(t *testing.T) {

@@ -188,7 +188,8 @@ type Receipt struct {
 }
 
 // Submit stores a command that is carried out later, even if no ledger runs now,
-// and makes a key for it if it has none. Result tells what became of it.
+// and makes a key for it if it has none. Result tells what became of it. As it has
+// a key, it is sent until NATS has stored it; stored twice, it has one effect.
 func (c *Client) Submit(ctx context.Context, name string, env commands.Envelope, body []byte) (Receipt, error) {
 	if env.Key == "" {
 		env.Key = "cmd_" + uuid.Must(uuid.NewV7()).String()
@@ -196,11 +197,9 @@ func (c *Client) Submit(ctx context.Context, name string, env commands.Envelope,
 	if err := transport.Carries(env.Key); err != nil {
 		return Receipt{}, err
 	}
-	ctx, cancel := c.within(ctx)
-	defer cancel()
-	ack, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: c.names.submit() + name, Header: transport.Headers(env), Data: body})
+	ack, err := c.store(ctx, &nats.Msg{Subject: c.names.submit() + name, Header: transport.Headers(env), Data: body})
 	if err != nil {
-		return Receipt{}, unknownOutcome(c.failed(err, len(body)), env.Key)
+		return Receipt{}, unknownOutcome(err, env.Key)
 	}
 	return Receipt{env.Key, ack.Stream, ack.Sequence, ack.Duplicate}, nil
 }

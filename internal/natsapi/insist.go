@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/stockledger/stockledger/internal/fault"
@@ -43,7 +44,7 @@ func (c *Client) insist(ctx context.Context, e errand) (*nats.Msg, error) {
 	heard := false      // it may have been carried out
 	for try, pause := firstTry, minPause; ; pause = min(2*pause, maxPause) {
 		reply, err := c.once(ctx, e, try)
-		if err == nil && !(e.again && passing(reply)) {
+		if err == nil && (!e.again || !passing(reply)) {
 			return reply, nil
 		}
 		nobody := errors.Is(err, nats.ErrNoResponders)
@@ -65,6 +66,29 @@ func (c *Client) insist(ctx context.Context, e errand) (*nats.Msg, error) {
 	}
 }
 
+// store has JetStream store a message, which may be there already. It refuses for a
+// while where the servers of a cluster have no leader.
+func (c *Client) store(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
+	ctx, cancel := c.within(ctx)
+	defer cancel()
+	begun := time.Now() //nolint:forbidigo // only differences are used
+	heard := false
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		try, done := context.WithTimeout(ctx, maxTry)
+		ack, err := c.js.PublishMsg(try, m)
+		done()
+		if err == nil {
+			return ack, nil
+		}
+		nobody := errors.Is(err, jetstream.ErrNoStreamResponse)
+		heard = heard || !nobody
+		if nobody && time.Since(begun) >= c.absence || hopeless(err) || //nolint:forbidigo // as above
+			wait(ctx, pause/2+rand.N(pause)) != nil { //nolint:gosec // G404: so that not all come at once
+			return nil, c.unanswered(err, len(m.Data), heard)
+		}
+	}
+}
+
 // once sends a request once, and waits for the answer as long as one try takes.
 func (c *Client) once(ctx context.Context, e errand, try time.Duration) (*nats.Msg, error) {
 	if e.again {
@@ -77,7 +101,7 @@ func (c *Client) once(ctx context.Context, e errand, try time.Duration) (*nats.M
 
 // unanswered says what it means that there was no answer.
 func (c *Client) unanswered(err error, size int, heard bool) error {
-	if heard && (err == nil || errors.Is(err, nats.ErrNoResponders)) {
+	if heard && (err == nil || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)) {
 		err = context.DeadlineExceeded // it may have been carried out before nobody was there
 	}
 	return c.failed(err, size)
@@ -85,7 +109,8 @@ func (c *Client) unanswered(err error, size int, heard bool) error {
 
 // hopeless reports whether sending the same again on this connection is in vain.
 func hopeless(err error) bool {
-	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrBadSubject) ||
+	refused, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && refused.Code < 500 || errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrBadSubject) ||
 		errors.Is(err, context.Canceled)
 }
 

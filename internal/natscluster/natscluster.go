@@ -5,6 +5,7 @@ package natscluster
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 )
 
 // patience is when a test gives up on a server.
@@ -30,6 +32,7 @@ type Cluster struct {
 	// maxBatch is how many messages a batch may have.
 	maxBatch int
 	sync     string
+	user     *url.Userinfo
 }
 
 // A node is one server, and what it is started again with.
@@ -48,6 +51,11 @@ func Configured(text string) Option { return func(c *Cluster) { c.extra += "\n" 
 // MaxBatch is how many messages a batch may have; 0 is what servers take unless
 // they are configured, which is 1000.
 func MaxBatch(messages int) Option { return func(c *Cluster) { c.maxBatch = messages } }
+
+// User is who the connections of the cluster itself are of.
+func User(name, password string) Option {
+	return func(c *Cluster) { c.user = url.UserPassword(name, password) }
+}
 
 // Synced sets how often servers sync what they store to the disk: a duration such
 // as 100ms, or always. Unless it is set that is two minutes.
@@ -152,17 +160,28 @@ jetstream {
 	return text + fmt.Sprintf("cluster { name: test, listen: \"127.0.0.1:%d\", routes: [%s] }\n", n.route, strings.Join(routes, ", "))
 }
 
-// Ready waits until JetStream answers, which on a cluster takes a leader.
+// Ready waits until JetStream answers, which on a cluster takes a leader, and the
+// leader knows of every server that runs.
 func (c *Cluster) Ready() {
 	c.t.Helper()
 	c.until("JetStream has a leader", func() bool {
 		for _, n := range c.nodes {
 			if n.server != nil && n.server.Running() && (len(c.nodes) == 1 || n.server.JetStreamIsLeader()) {
-				return true
+				return len(c.nodes) == 1 || len(n.server.JetStreamClusterPeers()) == c.running()
 			}
 		}
 		return false
 	})
+}
+
+// running counts the servers that are not stopped.
+func (c *Cluster) running() (n int) {
+	for _, node := range c.nodes {
+		if node.server != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // URL is where clients connect: all servers, with commas. It is the same all the time.
@@ -222,7 +241,12 @@ func (c *Cluster) StepDown(stream string) {
 // Connect makes a plain connection.
 func (c *Cluster) Connect() *nats.Conn {
 	c.t.Helper()
-	conn, err := nats.Connect(c.URL())
+	var options []nats.Option
+	if c.user != nil {
+		password, _ := c.user.Password()
+		options = append(options, nats.UserInfo(c.user.Username(), password))
+	}
+	conn, err := nats.Connect(c.URL(), options...)
 	require.NoError(c.t, err)
 	return conn
 }
@@ -240,4 +264,14 @@ func (c *Cluster) JetStream() jetstream.JetStream {
 func (c *Cluster) until(what string, is func() bool) {
 	c.t.Helper()
 	require.Eventually(c.t, is, patience, 10*time.Millisecond, what)
+}
+
+// Leftovers are goroutines that servers leave behind when they are stopped while
+// they make or move a stream: of stores of theirs that nobody closes.
+func Leftovers() []goleak.Option {
+	return []goleak.Option{
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"),
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*msgBlock).flushLoop"),
+	}
 }

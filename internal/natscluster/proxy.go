@@ -51,8 +51,8 @@ type link struct {
 }
 
 func (l *link) close() {
-	l.client.Close()
-	l.server.Close()
+	_ = l.client.Close()
+	_ = l.server.Close()
 }
 
 // Behind makes a proxy in front of a server.
@@ -66,7 +66,7 @@ func Behind(t testing.TB, server string) *Proxy {
 		p.mu.Lock()
 		p.closed = true
 		p.mu.Unlock()
-		listener.Close()
+		_ = listener.Close()
 		p.Cut()
 		p.ended.Wait()
 	})
@@ -102,7 +102,7 @@ func (p *Proxy) accept() {
 		}
 		server, err := net.Dial("tcp", p.server) //nolint:noctx // it is on this machine
 		if err != nil {
-			client.Close()
+			_ = client.Close()
 			continue
 		}
 		l := &link{client: client, server: server}

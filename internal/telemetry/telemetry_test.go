@@ -73,12 +73,14 @@ func TestWhatHappensIsCounted(t *testing.T) {
 	require.NoError(t, inner.Models().WaitFor(within(t), 2))
 	m.Watch(func(context.Context) (telemetry.State, error) {
 		return telemetry.State{
-			Head: 2, Cached: inner.Cached(), Followers: 3, Failed: true, Dir: t.TempDir(),
+			Leading: true, Term: 7, Head: 2, Cached: inner.Cached(), Followers: 3, Failed: true, Dir: t.TempDir(),
 			Parts: []telemetry.Part{{Name: "inventory", Position: 1, Behind: 1, Stopped: true}, {Name: "feed", Position: 2}},
 		}, nil
 	}, quiet)
+	m.Led(2 * time.Second)
 	got := figures(t, m)
 	for _, line := range []string{
+		`stockledger_leading 1`, `stockledger_lease_term 7`, `stockledger_takeovers_total 1`, `stockledger_takeover_seconds_sum 2`,
 		`stockledger_commands_total{code="ok",command="create-inventory-items"} 1`,
 		`stockledger_commands_total{code="unknown_field",command="create-inventory-items"} 1`,
 		`stockledger_commands_total{code="unknown_command",command="unknown"} 2`,
@@ -116,6 +118,7 @@ func TestAStateThatCannotBeReadLeavesTheOtherFigures(t *testing.T) {
 	m.Watch(func(context.Context) (telemetry.State, error) { return telemetry.State{}, errors.New("away") }, quiet)
 	require.Contains(t, figures(t, m), "go_goroutines ")
 	require.NotContains(t, figures(t, m), "stockledger_log_position")
+	require.Contains(t, figures(t, m), "\nstockledger_leading 0\n", "who leads is known also without the log")
 }
 
 func TestHowReadModelsAreIsMeasured(t *testing.T) {

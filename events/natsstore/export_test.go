@@ -1,0 +1,8 @@
+package natsstore
+
+import "context"
+
+// OpenNarrow is Open with bounds so small that everything is beyond them.
+func OpenNarrow(ctx context.Context, c Config) (*Store, error) {
+	return open(ctx, c, bounds{warm: 3, page: 2, near: 1, ahead: 2, echoes: 2, group: 3})
+}
