@@ -25,6 +25,12 @@ func (e *Engine) Remembered() int {
 // Waiting is how many outcomes wait for the committer.
 func (e *Engine) Waiting() int { return len(e.current().sealed) }
 
+// Resting reports whether the engine hands nothing more to the store.
+func (e *Engine) Resting() bool {
+	t := e.current()
+	return t == nil || closed(t.resting)
+}
+
 // Known is the position of the newest event the engine knows.
 func (e *Engine) Known() uint64 { return e.known() }
 

@@ -98,8 +98,13 @@ func fill(ctx context.Context, source events.Store, to logPlace, tell evidence.P
 		return done, fmt.Errorf("--to: %w", err)
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
-	err = alone(ctx, target, func(ctx context.Context) (err error) {
-		done, err = evidence.Copy(ctx, source, target, tell)
+	begun := false
+	err = alone(ctx, target, func(ctx context.Context) error {
+		now, err := evidence.Copy(ctx, source, target, tell)
+		if begun { // again, and what there was to begin with counts
+			now.Added, now.Found = now.Added+now.Found-done.Found, done.Found
+		}
+		begun, done = true, now
 		return err
 	})
 	return done, err

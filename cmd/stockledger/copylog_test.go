@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,7 +119,7 @@ func TestALogGoesFromEngineToEngineAndBack(t *testing.T) {
 	t.Parallel()
 	for _, engine := range sharedEngines(t) {
 		t.Run(engine.name, func(t *testing.T) {
-			dir, _ := recorded(t, 1500)
+			dir, _ := recorded(t, 500)
 			there := copies(t, "sqlite:"+dir, engine.url)
 			back := filepath.Join(t.TempDir(), "back")
 			again := copies(t, engine.url, "sqlite:"+back)
@@ -161,8 +162,8 @@ func TestACopyGoesOnWhereTheTargetEnds(t *testing.T) {
 // from there.
 func TestAKilledCopyGoesOn(t *testing.T) {
 	t.Parallel()
-	const kills = 3
-	dir, _ := recorded(t, 8000)
+	const kills = 2
+	dir, _ := recorded(t, 3000)
 	want := exportOf(t, dir)
 	killed := func(t *testing.T, to string, size func() uint64) {
 		for i := range kills {
@@ -241,7 +242,8 @@ func TestReadModelsStayWhenALogMoves(t *testing.T) {
 				before = madeAt(t, at)
 			}, "--data", dir, "--nats-listen", "127.0.0.1:0")
 			copies(t, "sqlite:"+dir, engine.url)
-			require.NoError(t, os.Rename(filepath.Join(dir, "log.db"), filepath.Join(t.TempDir(), "log.db")))
+			old := t.TempDir()
+			require.NoError(t, os.Rename(filepath.Join(dir, "log.db"), filepath.Join(old, "log.db")))
 			args := []string{"--data", dir, "--store", engine.url}
 			if engine.name != "NATS" { // which carries the commands, too
 				args = append(args, "--nats-listen", "127.0.0.1:0")
@@ -254,9 +256,23 @@ func TestReadModelsStayWhenALogMoves(t *testing.T) {
 				require.Zero(t, code, errs)
 				require.Regexp(t, `mug +berlin +3 `, out)
 				after = madeAt(t, at)
+
+				// While it leads, nothing is copied to where its log is, and a copy of
+				// it says that it goes on.
+				code, _, errs = ran(t, "copy-log", "--from", "sqlite:"+old, "--to", engine.url)
+				require.Equal(t, exitRefused, code)
+				require.Contains(t, errs, "code: target_in_use")
+				code, _, errs = ran(t, "copy-log", "--from", engine.url, "--to", "sqlite:"+t.TempDir())
+				require.Zero(t, code, errs)
+				require.Contains(t, errs, "a ledger goes on with the source")
 			}, args...)
 			require.Equal(t, before, after)
-			copies(t, engine.url, "sqlite:"+filepath.Join(t.TempDir(), "back"))
+			require.False(t, copies(t, engine.url, "sqlite:"+filepath.Join(t.TempDir(), "back")).SourceInUse)
+
+			missing := strings.Replace(engine.url, "main", "other", 1)
+			code, _, errs := ran(t, "copy-log", "--from", missing, "--to", "sqlite:"+t.TempDir())
+			require.Equal(t, exitFailed, code)
+			require.Contains(t, errs, "there is no ledger of that name")
 		})
 	}
 }

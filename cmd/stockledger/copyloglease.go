@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,9 +41,14 @@ func inUse(ctx context.Context, log events.Store) (func(context.Context) (bool, 
 	}, nil
 }
 
+// leaseTries bounds how often work is begun again that lost the lease: on a machine
+// that is too busy to renew it in time, nobody else may want it.
+const leaseTries = 10
+
 // alone works on a log while no ledger carries out commands on it, nor another
 // copy is made to it: it has the lease all the while. A ledger that is started
-// meanwhile stands by.
+// meanwhile stands by. Work that loses the lease ends with its context, and begins
+// again once the lease is back.
 func alone(ctx context.Context, log events.Store, work func(context.Context) error) error {
 	shared, ok := log.(events.Shared)
 	if !ok {
@@ -57,25 +63,26 @@ func alone(ctx context.Context, log events.Store, work func(context.Context) err
 	trying, stop := context.WithCancel(ctx)
 	defer stop()
 	// The lease of one that died is free after its life.
-	late := time.AfterFunc(3*lease.DefaultTTL, stop)
-	done := errors.New("never")
-	working := done
+	const patience = 3 * lease.DefaultTTL
+	late := time.AfterFunc(patience, stop)
+	worked, tries := false, 0
 	_ = contest.Run(trying, func(leading context.Context) error {
 		if !late.Stop() {
 			return nil
 		}
-		working = work(leading)
-		if cause := context.Cause(leading); ctx.Err() == nil && errors.Is(cause, lease.ErrLost) {
-			working = errors.Join(working, cause)
+		worked, tries = true, tries+1
+		if err = work(leading); err != nil && leading.Err() != nil && ctx.Err() == nil && tries < leaseTries {
+			late.Reset(patience)
+			return nil
 		}
 		stop()
 		return nil
 	})
 	switch holder := contest.Holder(); {
-	case !errors.Is(working, done):
-		return working
-	case ctx.Err() != nil:
-		return ctx.Err()
+	case worked || ctx.Err() != nil:
+		return cmp.Or(err, ctx.Err())
+	case holder.Node == "":
+		return errors.New("its lease cannot be had")
 	default:
 		return fault.New(fault.Conflict, "target_in_use", "%s has the target: stop it, and copy again", holder.Node).With("node", holder.Node)
 	}

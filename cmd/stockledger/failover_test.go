@@ -317,7 +317,10 @@ func (c *campaign) note(o outage, together bool) {
 	if together {
 		o.what += ", and a NATS server beside it"
 	}
-	c.Logf("%s: the other node led after %s, the first acknowledgment came after %s", o.what, o.led.Round(time.Millisecond), o.took.Round(time.Millisecond))
+	if o.led > 0 {
+		c.Logf("%s: the other node led after %s", o.what, o.led.Round(time.Millisecond))
+	}
+	c.Logf("%s: the first acknowledgment came after %s", o.what, o.took.Round(time.Millisecond))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.outages = append(c.outages, o)

@@ -85,7 +85,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		c.Logger = slog.Default()
 	}
 	s := &Store{
-		existing: c.Existing, names: namesOf(a.ledger), log: c.Logger.With("ledger", a.ledger), maxSize: a.maxSize,
+		process: uuid.New(), existing: c.Existing, names: namesOf(a.ledger), log: c.Logger.With("ledger", a.ledger), maxSize: a.maxSize,
 		syncing: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	s.server, s.copier = newServer(a.config, s.log), newServer(a.config, s.log)

@@ -502,6 +502,50 @@ func TestStandbyCopiesWhatIsLeft(t *testing.T) {
 	holds(t, standing, a.Log)
 }
 
+// Whoever opens a log later finds any position in a journal he has not read, with
+// commits of several records in it.
+func TestOldPositionsAreFound(t *testing.T) {
+	url := esdbdouble.URL(t) + "&maxAppendSize=16384"
+	s := open(t, url)
+	var a storetest.Author
+	for i := range 300 {
+		streams := []string{"item-1"}
+		if i%100 == 50 {
+			streams = slices.Repeat(streams, 200)
+		}
+		_, err := s.Append(t.Context(), a.Commit(streams...))
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.Close())
+	n := len(a.Log)
+	for _, after := range []int{0, 1, 49, 50, 150, 249, 250, 251, 360, 600, n - 2, n - 1} {
+		later := open(t, url)
+		for batch, err := range later.Subscribe(within(t), uint64(after)) {
+			require.NoError(t, err)
+			for i, e := range batch {
+				require.EqualValues(t, after+i+1, e.Position)
+				require.Equal(t, a.Log[after+i].Hash, e.Hash)
+			}
+			break
+		}
+	}
+	holds(t, open(t, url), a.Log)
+}
+
+// A user who may not read $all follows the journal alone.
+func TestUserWhoMayNotReadAll(t *testing.T) {
+	d := esdbdouble.NeedsDouble(t, "it refuses $all")
+	d.Inject(esdbdouble.Refuse(codes.PermissionDenied), esdbdouble.When{
+		Kind: esdbdouble.Subscriptions, Stream: func(name string) bool { return name == "$all" },
+	})
+	writer, reader := open(t, d.URL()), open(t, d.URL())
+	eventually(t, "both follow", func() bool { return d.Subscriptions() == 2 })
+	var a storetest.Author
+	_, err := writer.Append(t.Context(), a.Commit("item-1"))
+	require.NoError(t, err)
+	holds(t, reader, a.Log)
+}
+
 // A stream that is not the ledger's alone stops the store, loudly.
 func TestStreamThatAnotherWroteTo(t *testing.T) {
 	d := esdbdouble.NeedsDouble(t, "somebody else writes to it")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 
@@ -154,11 +155,12 @@ func (s *Store) record(ctx context.Context, g group) (positions []uint64, err er
 		return nil, err
 	}
 	defer s.turns.give(streams)
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience+4*timeFor(len(g.messages)))
 	defer cancel()
 	var refused error
+	var fresh map[string]mark
 	for range refusals {
-		sendable, refusal, err := s.accept(ctx, g)
+		sendable, refusal, err := s.accept(ctx, g, fresh)
 		if err != nil || len(sendable.commits) == 0 {
 			return nil, errors.Join(err, refusal)
 		}
@@ -180,7 +182,7 @@ func (s *Store) record(ctx context.Context, g group) (positions []uint64, err er
 		}
 		refused = err
 		// Somebody else wrote. What the leader says now decides which commit that hit.
-		if err := s.refresh(ctx, g, streams); err != nil {
+		if fresh, err = s.refresh(ctx, g, streams); err != nil {
 			return nil, err
 		}
 	}
@@ -189,14 +191,14 @@ func (s *Store) record(ctx context.Context, g group) (positions []uint64, err er
 
 // refresh looks at where the streams and the log end now. A log that does not
 // end where the group must follow is the conflict.
-func (s *Store) refresh(ctx context.Context, g group, streams []string) error {
+func (s *Store) refresh(ctx context.Context, g group, streams []string) (map[string]mark, error) {
 	if g.head != nil {
 		head, err := s.head(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if head != *g.head {
-			return s.elsewhere(*g.head, head)
+			return nil, s.elsewhere(*g.head, head)
 		}
 	}
 	return s.look(ctx, streams)
@@ -226,11 +228,11 @@ func (s *Store) recorded(g group, first uint64) []uint64 {
 
 // accept takes the commits of a group before the first that conflicts, for which
 // refusal is why, and writes the checks into their messages.
-func (s *Store) accept(ctx context.Context, g group) (sendable group, refusal, err error) {
+func (s *Store) accept(ctx context.Context, g group, fresh map[string]mark) (sendable group, refusal, err error) {
 	if head := s.tail.Head(); g.head != nil && head > *g.head {
 		return group{}, s.elsewhere(*g.head, head), nil
 	}
-	if len(g.messages) == 1 {
+	if len(g.messages) == 1 && fresh == nil {
 		span := g.spans[0][0]
 		if at := s.heads.of(span.Stream); at.version == span.Before {
 			g.behind = at.position
@@ -238,10 +240,11 @@ func (s *Store) accept(ctx context.Context, g group) (sendable group, refusal, e
 			return g, nil, nil
 		}
 	}
-	if err := s.lookUnsure(ctx, g); err != nil {
+	known, err := s.marks(ctx, g, fresh)
+	if err != nil {
 		return group{}, nil, err
 	}
-	checks, n, refusal := s.checks(g.spans)
+	checks, n, refusal := checks(g.spans, known)
 	if n == 0 {
 		return group{}, refusal, nil
 	}
@@ -275,14 +278,14 @@ func (g group) check(message int, position uint64) {
 // checks counts the commits before the first whose streams do not end where it
 // expects them, and says why that one is refused. The server is to check the
 // positions at which the streams of the others end.
-func (s *Store) checks(spans [][]events.Span) (positions map[string]uint64, n int, refusal error) {
+func checks(spans [][]events.Span, known map[string]mark) (positions map[string]uint64, n int, refusal error) {
 	positions = make(map[string]uint64, len(spans))
 	after := make(map[string]uint64) // the versions streams are at after the commits before
 	for n, commit := range spans {
 		for _, span := range commit {
 			version, written := after[span.Stream]
 			if !written {
-				at := s.heads.of(span.Stream)
+				at := known[span.Stream]
 				version, positions[span.Stream] = at.version, at.position
 			}
 			if version != span.Before {
@@ -297,25 +300,35 @@ func (s *Store) checks(spans [][]events.Span) (positions map[string]uint64, n in
 	return positions, len(spans), nil
 }
 
-// lookUnsure looks up the streams that did not end, when this process last saw
-// them, where the group expects it. One that was never seen is taken for new if
-// the group says so; and one that is beyond what the group expects is.
-func (s *Store) lookUnsure(ctx context.Context, g group) error {
+// marks are where the streams of a group end, as far as is known: as the leader
+// said just now, or as this process last saw them. A stream that did not end then
+// where the group expects it is looked up; one that was never seen is taken for
+// new if the group says so, and one that is beyond what the group expects is.
+func (s *Store) marks(ctx context.Context, g group, fresh map[string]mark) (map[string]mark, error) {
+	known := make(map[string]mark)
 	var unsure []string
-	seen := make(map[string]bool)
 	for _, commit := range g.spans {
 		for _, span := range commit {
-			if !seen[span.Stream] && s.heads.of(span.Stream).version < span.Before {
-				unsure = append(unsure, span.Stream)
+			if _, seen := known[span.Stream]; seen {
+				continue
 			}
-			seen[span.Stream] = true
+			at, looked := fresh[span.Stream]
+			if !looked {
+				if at = s.heads.of(span.Stream); at.version < span.Before {
+					unsure = append(unsure, span.Stream)
+				}
+			}
+			known[span.Stream] = at
 		}
 	}
-	return s.look(ctx, unsure)
+	found, err := s.look(ctx, unsure)
+	maps.Copy(known, found)
+	return known, err
 }
 
 // look asks the leader where streams end.
-func (s *Store) look(ctx context.Context, streams []string) error {
+func (s *Store) look(ctx context.Context, streams []string) (map[string]mark, error) {
+	found := make(map[string]mark, len(streams))
 	var mu sync.Mutex
 	var failed error
 	var all sync.WaitGroup
@@ -324,15 +337,16 @@ func (s *Store) look(ctx context.Context, streams []string) error {
 		turn <- struct{}{}
 		all.Go(func() {
 			defer func() { <-turn }()
-			if _, err := s.end(ctx, stream); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
+			e, err := s.end(ctx, stream)
+			mu.Lock()
+			defer mu.Unlock()
+			if found[stream] = (mark{e.Version, e.Position}); err != nil {
 				failed = fmt.Errorf("append to %s: %w", stream, err)
 			}
 		})
 	}
 	all.Wait()
-	return failed
+	return found, failed
 }
 
 // send publishes a group until it is known whether it was recorded, and returns

@@ -105,9 +105,13 @@ func (k *call) end() {
 	delete(k.calls.waiting, k.id)
 }
 
-// wait waits for the next answer.
-func (k *call) wait(ctx context.Context) (*nats.Msg, error) {
-	late := time.NewTimer(answerWithin)
+// timeFor is how much longer an answer about that many messages may take: a server
+// that has nothing else to do takes a hundredth of that.
+func timeFor(messages int) time.Duration { return time.Duration(messages) * time.Millisecond }
+
+// wait waits for the next answer, longer if it is about many messages.
+func (k *call) wait(ctx context.Context, longer time.Duration) (*nats.Msg, error) {
+	late := time.NewTimer(answerWithin + longer)
 	defer late.Stop()
 	select {
 	case m := <-k.answers:
@@ -147,14 +151,16 @@ func (c *calls) publish(m *nats.Msg) error {
 }
 
 // ask sends a message and waits for the one answer.
-func (c *calls) ask(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+func (c *calls) ask(ctx context.Context, m *nats.Msg) (*nats.Msg, error) { return c.askFor(ctx, m, 0) }
+
+func (c *calls) askFor(ctx context.Context, m *nats.Msg, longer time.Duration) (*nats.Msg, error) {
 	k := c.begin(1)
 	defer k.end()
 	m.Reply = k.reply
 	if err := c.publish(m); err != nil {
 		return nil, err
 	}
-	return k.wait(ctx)
+	return k.wait(ctx, longer)
 }
 
 // passing reports whether an error is of the connection or of a cluster without

@@ -49,14 +49,14 @@ func (s *Store) together(ctx context.Context, messages []*nats.Msg) (first uint6
 		switch {
 		case i == len(messages)-1:
 			m.Header[headerCommit] = []string{"1"}
-			answer, err := s.calls.ask(ctx, m)
+			answer, err := s.calls.askFor(ctx, m, timeFor(len(messages)))
 			if err != nil {
 				return 0, err
 			}
 			return acknowledged(answer, uint64(len(messages)))
 		case i%breath == breath-1:
 			delete(m.Header, headerCommit)
-			answer, err := s.calls.ask(ctx, m)
+			answer, err := s.calls.askFor(ctx, m, timeFor(len(messages)))
 			if err != nil {
 				return 0, uncommitted(err)
 			}

@@ -101,7 +101,7 @@ func (s *Store) direct(ctx context.Context, g get) (batch []events.Recorded, err
 		return nil, err
 	}
 	for len(batch) < g.Batch {
-		m, err := k.wait(ctx)
+		m, err := k.wait(ctx, 0)
 		if err != nil {
 			return some(batch, err)
 		}

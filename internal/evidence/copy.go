@@ -63,10 +63,10 @@ func Copy(ctx context.Context, from, to events.Store, progress Progress) (Copied
 	}
 	c := copier{from: from, to: to, chain: chain{log: from.LogID()}, streams: make(map[string]end), progress: progress}
 	if err := c.compare(ctx, found); err != nil {
-		return Copied{}, err
+		return Copied{Found: found}, err
 	}
 	if err := c.add(ctx, found, last); err != nil {
-		return Copied{}, err
+		return Copied{Found: found}, err
 	}
 	head, err := c.chain.head()
 	return Copied{Head: head, Found: found, Added: last - found}, err

@@ -381,11 +381,12 @@ func TestNeverTwoHolders(t *testing.T) {
 			terms, taken = terms+a, taken+b
 		})
 	}
-	t.Logf("%d terms in %d rounds, %d of them after another node's", terms, rounds, taken)
+	t.Logf("%d terms in %d rounds, %d of them not the first", terms, rounds, taken)
 	require.Greater(t, taken, uint64(rounds), "it must have been worth looking")
 }
 
-// stormyDay is two minutes of three nodes, and how many terms there were.
+// stormyDay is two minutes of three nodes, and how many terms there were, and how
+// many of them followed another.
 func stormyDay(t *testing.T, seed uint64) (terms, taken uint64) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	r := register(t)
