@@ -22,6 +22,9 @@ const (
 // publish makes one try to have a group recorded.
 func (s *Store) publish(ctx context.Context, g group) (first uint64, err error) {
 	if len(g.messages) == 1 {
+		for _, header := range []string{headerBatch, headerSequence, headerCommit} {
+			delete(g.messages[0].Header, header) // of a try together with others
+		}
 		m, err := s.calls.ask(ctx, g.messages[0])
 		if err != nil {
 			return 0, err

@@ -137,7 +137,7 @@ func (c *Client) Command(ctx context.Context, name string, env commands.Envelope
 	}
 	m, err := c.insist(ctx, errand{
 		Msg:   &nats.Msg{Subject: c.names.commands() + name, Header: transport.Headers(env), Data: body},
-		again: env.Key != "",
+		again: env.Key != "", command: true,
 	})
 	if err != nil {
 		return commands.Answer{}, unknownOutcome(err, env.Key)

@@ -21,6 +21,11 @@ import (
 const (
 	firstTry = 2 * time.Second
 	maxTry   = 10 * time.Second
+	// A command is sent every second at first, for as long as it takes another
+	// node to notice that the one before it is gone. It costs the ledger little: a
+	// key that is under way is not carried out beside itself.
+	commandTry = time.Second
+	takeover   = 5 * time.Second
 	// pauses between tries where nobody listens, or who does cannot now.
 	minPause = 25 * time.Millisecond
 	maxPause = 500 * time.Millisecond
@@ -33,6 +38,23 @@ type errand struct {
 	// out: a command with a key, or a query. Anything may be sent again when nobody
 	// was there to hear it.
 	again bool
+	// command is that it is a command, and not a query, which costs each time.
+	command bool
+}
+
+// tryAfter is how long the next try may take, after one that took that long.
+func (e errand) tryAfter(try, since time.Duration) time.Duration {
+	if e.command && since < takeover {
+		return commandTry
+	}
+	return min(try*3/2, maxTry)
+}
+
+func (e errand) firstTry() time.Duration {
+	if e.command {
+		return commandTry
+	}
+	return firstTry
 }
 
 // insist sends a request until it is answered, or ctx ends. NATS says at once when
@@ -42,7 +64,7 @@ func (c *Client) insist(ctx context.Context, e errand) (*nats.Msg, error) {
 	defer cancel()
 	begun := time.Now() //nolint:forbidigo // only differences are used
 	heard := false      // it may have been carried out
-	for try, pause := firstTry, minPause; ; pause = min(2*pause, maxPause) {
+	for try, pause := e.firstTry(), minPause; ; pause = min(2*pause, maxPause) {
 		reply, err := c.once(ctx, e, try)
 		if err == nil && (!e.again || !passing(reply)) {
 			return reply, nil
@@ -54,7 +76,7 @@ func (c *Client) insist(ctx context.Context, e errand) (*nats.Msg, error) {
 		case nobody, err != nil && !e.again, hopeless(err):
 			return nil, c.unanswered(err, len(e.Data), heard)
 		case errors.Is(err, context.DeadlineExceeded):
-			try, pause = min(try*3/2, maxTry), minPause
+			try, pause = e.tryAfter(try, time.Since(begun)), minPause //nolint:forbidigo // as above
 		}
 		if wait(ctx, pause/2+rand.N(pause)) == nil { //nolint:gosec // G404: so that not all come at once
 			continue
