@@ -415,6 +415,54 @@ func TestLeadEndsWithItsContext(t *testing.T) {
 	s.follows()
 }
 
+// Commands that come when a term is just over keep nothing in memory.
+func TestWhatComesTooLateLetsGoOfWhatItNeeded(t *testing.T) {
+	const late = 50
+	store := newFlaky()
+	before := openShop(t, store.Store)
+	before.stocked("cup", "paris", 5)
+	for i := range late {
+		before.stocked(fmt.Sprint("pot", i), "paris", 5)
+	}
+	index := newLagging(t, store.Store)
+	index.catchUp(-1)
+	s := openShop(t, store, func(c *commands.Config) { c.Index = index })
+
+	entered, release := make(chan struct{}), make(chan struct{})
+	store.onAppend(func([]events.Commit) ([]uint64, error) {
+		close(entered)
+		<-release
+		return nil, errDisk
+	})
+	handed := make(chan error, 1)
+	go func() {
+		_, err := s.try("adjust-inventory-levels", oneOff, keyed("handed"))
+		handed <- err
+	}()
+	<-entered
+	loading := make(chan struct{})
+	store.onRead(func(string, *events.Recorded) error {
+		<-loading
+		return nil
+	})
+	var coming sync.WaitGroup
+	for i := range late {
+		coming.Go(func() {
+			s.refuseNow("standby", "adjust-inventory-levels",
+				fmt.Sprintf(`[{"inventory_item_id":"pot%d","location_id":"paris","adjustment":1}]`, i))
+		})
+	}
+	soon(t, func() bool { return s.Pinned() == late+1 }, "they load what they need")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, s.Rest(ctx))
+	requireRefused(t, "outcome_unknown", `{"command_id":"handed"}`, <-handed)
+	close(loading)
+	coming.Wait()
+	close(release)
+	soon(t, func() bool { return s.Pinned() == 0 }, "what nobody needs is kept")
+}
+
 // A commit that the store cannot take is refused for good, and the others of its
 // group are not.
 func TestACommitThatIsTooLargeIsRefusedAlone(t *testing.T) {

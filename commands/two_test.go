@@ -150,6 +150,56 @@ func TestARefusalRestsOnWhatTheOtherEngineDid(t *testing.T) {
 	require.Equal(t, "7", ours.level("cup", "paris").StockedQuantity.String())
 }
 
+// An aggregate that one command loads while the log is learned for another may or
+// may not have what is learned. It is not kept: what is answered without a commit
+// would rest on it, and no store would tell.
+func TestWhatIsLoadedWhileTheLogIsLearnedIsNotKept(t *testing.T) {
+	trial := keyed("k")
+	trial.DryRun = true
+	for name, env := range map[string]commands.Envelope{"a dry run": trial, "a refusal, were it one": keyed("k")} {
+		t.Run(name, func(t *testing.T) {
+			store := newFlaky()
+			theirs := openShop(t, store.Store)
+			theirs.stocked("cup", "paris", 1)
+			theirs.stocked("pot", "oslo", 1)
+			index := newLagging(t, store.Store)
+			index.catchUp(-1)
+			ours := openShop(t, store, func(c *commands.Config) { c.Index = index })
+
+			cup := events.ItemStream("cup")
+			read, release := make(chan struct{}), make(chan struct{})
+			var once sync.Once
+			store.onRead(func(stream string, r *events.Recorded) error {
+				if stream == cup && r == nil { // at the end of the stream as it was
+					once.Do(func() {
+						close(read)
+						<-release
+					})
+				}
+				return nil
+			})
+			row := make(chan commands.LevelRow, 1)
+			go func() {
+				answer, err := ours.try("adjust-inventory-levels", cupHas+`"adjustment":-3}]`, env)
+				if err != nil {
+					t.Error(err)
+					close(row)
+					return
+				}
+				row <- result[[]commands.LevelRow](t, answer)[0]
+			}()
+			<-read
+			theirs.do("adjust-inventory-levels", cupHas+`"adjustment":4}]`)
+			ours.do("adjust-inventory-levels", `[{"inventory_item_id":"pot","location_id":"oslo","adjustment":1}]`)
+			require.Equal(t, theirs.head(), ours.Known(), "what the other did is learned")
+			close(release)
+			require.Equal(t, "2", (<-row).StockedQuantity.String(), "1 + 4 - 3")
+			require.Zero(t, ours.Pinned())
+			ours.agreesWithTheLog()
+		})
+	}
+}
+
 // An answer was lost, the log does not have the commit, and then it has: before
 // the command is appended again, or never because it was.
 func TestAnAppendThatLandsLateIsFoundAndAnsweredOnce(t *testing.T) {

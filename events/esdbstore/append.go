@@ -195,8 +195,8 @@ func settle(waiting []*request, g *group, err error) (rest []*request) {
 		return nil
 	}
 	for i, r := range waiting {
-		if i >= len(g.shares) {
-			return waiting[i:]
+		if i >= len(g.shares) { // the one before may not have fitted entirely
+			return append(rest, waiting[i:]...)
 		}
 		share := g.shares[i]
 		r.ends = append(r.ends, share.ends...)
@@ -368,19 +368,22 @@ func (p *planner) put(c events.Commit, spans []events.Span) {
 
 // label makes the journal records of a group, the first at a revision. Their ids
 // are the same whenever this process appends them there, and others when another
-// one appends the same, which has to be told that it came second.
+// one appends the same, which has to be told that it came second, or when they are
+// cut into other parts, of which an earlier one may yet arrive.
 func (s *Store) label(g *group, l label, revision uint64) {
 	if len(g.records) == 0 {
 		return
 	}
-	name := append(make([]byte, 0, 32+32*len(g.records)), s.process[:]...)
+	size := s.bodySize()
+	name := append(make([]byte, 0, 40+32*len(g.records)), s.process[:]...)
 	name = binary.BigEndian.AppendUint64(name, revision)
 	name = binary.BigEndian.AppendUint64(name, l.First)
+	name = binary.BigEndian.AppendUint64(name, uint64(size)) //nolint:gosec // G115: positive
 	for i := range g.records {
 		name = append(name, g.records[i].Hash[:]...)
 	}
 	commit := uuid.NewSHA1(s.space, name)
-	bodies := split(g.body, s.bodySize())
+	bodies := split(g.body, size)
 	for i, body := range bodies {
 		r := record{revision: revision, id: commit, label: l, body: body}
 		if len(bodies) > 1 {
@@ -412,7 +415,7 @@ func (s *Store) commit(ctx context.Context, g *group) error {
 	defer s.journal.announce(nil)
 	for _, r := range g.writes {
 		if err := s.appendRecord(ctx, r); err != nil {
-			return s.resolve(ctx, g, len(r.body), err)
+			return s.resolve(ctx, g, r, err)
 		}
 		if gap, err := s.journal.apply(r); err != nil || gap {
 			return errors.Join(err, gapIn(gap, r))
@@ -446,8 +449,8 @@ func (s *Store) appendRecord(ctx context.Context, r record) error {
 	return err
 }
 
-// resolve finds out what became of a group whose append failed.
-func (s *Store) resolve(ctx context.Context, g *group, size int, failed error) error {
+// resolve finds out what became of a group, the append of a record of which failed.
+func (s *Store) resolve(ctx context.Context, g *group, r record, failed error) error {
 	s.doubt = true
 	what := judge(failed)
 	if what == unknown || what == refused {
@@ -456,15 +459,18 @@ func (s *Store) resolve(ctx context.Context, g *group, size int, failed error) e
 	if err := s.sync(ctx); err != nil {
 		return err
 	}
-	s.doubt = false
 	s.journal.mu.Lock()
-	done := g.done
+	done, revision := g.done, s.journal.revision
 	s.journal.mu.Unlock()
+	if what == moved && revision < r.revision { // nobody was first: there is less than there was
+		return fmt.Errorf("the journal ends before record %d, which it had: was it restored from a backup? %w", revision, errJournal)
+	}
+	s.doubt = false
 	switch {
 	case done:
 		s.give()
 		return nil
-	case what == oversize && !s.lower(size):
+	case what == oversize && !s.lower(len(r.body)):
 		return failed
 	}
 	return errAgain

@@ -26,5 +26,20 @@ func (s *Store) Copied() bool {
 // Copy waits until every event is in its own stream.
 func (s *Store) Copy(ctx context.Context) error { return s.recover(ctx) }
 
+// Waiting is how many requests the writer has yet to take.
+func (s *Store) Waiting() int {
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	return len(s.queue.waiting)
+}
+
+// Ahead makes the store know of one more record of the journal than the server
+// has, as it does when the server is restored from a backup.
+func (s *Store) Ahead() {
+	s.journal.mu.Lock()
+	defer s.journal.mu.Unlock()
+	s.journal.revision++
+}
+
 // RevisionIn is revisionIn.
 var RevisionIn = revisionIn

@@ -31,9 +31,10 @@ const (
 // judge tells by codes what an error of the client means. The client wraps some
 // of its errors, and gives an error of gRPC for others.
 //
-// An append that was cut off by the server while it was being sent shows as
-// io.EOF, whatever the reason. Since the server had not all of it, nothing was
-// recorded, and that it is too large is by far the likeliest reason.
+// An append that was cut off while it was being sent shows as io.EOF, whatever the
+// reason: its size, a right that is missing, a connection that broke. The server
+// had not all of it, so nothing was recorded. [insist] has repeated it before it
+// comes here, so that it is not the connection.
 func judge(err error) failure {
 	if e, ok := errors.AsType[*esdb.Error](err); ok {
 		switch e.Code() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -25,6 +26,7 @@ const (
 	lateInARow  = 2               // deadlines missed, after which the client is replaced
 	closeWithin = 2 * time.Second // calls of a replaced client may end by themselves within
 	abreast     = 90              // calls at once; a connection carries 100, and one of them is a subscription
+	cutsInARow  = 3               // appends cut off while they were sent, after which it is for their size
 	dials       = 1               // attempts of one client to find a server; then there is another client
 )
 
@@ -367,7 +369,7 @@ func insist[T any](ctx context.Context, s *server, do func(ctx context.Context, 
 	defer cancel()
 	var pause backoff
 	var last error
-	for {
+	for cuts := 1; ; {
 		result, err := call(bounded, s, do)
 		switch {
 		case err == nil:
@@ -376,6 +378,8 @@ func insist[T any](ctx context.Context, s *server, do func(ctx context.Context, 
 			return result, ctx.Err()
 		case bounded.Err() != nil && judge(err) == unknown:
 			return result, fmt.Errorf("EventStoreDB did not answer within %v: %w", patience, errors.Join(last, err))
+		case errors.Is(err, io.EOF) && cuts < cutsInARow: // it may as well be the connection
+			cuts++
 		case errors.Is(err, events.ErrClosed) || judge(err) != unknown:
 			return result, err
 		}

@@ -487,6 +487,110 @@ func TestPartsBetweenWhichAnotherWrites(t *testing.T) {
 	holds(t, open(t, url), want)
 }
 
+// A part whose answer was lost can arrive when the commit has been cut into smaller
+// parts. It is not taken for one of them.
+func TestPartThatArrivesLate(t *testing.T) {
+	d := esdbdouble.NeedsDouble(t, "it is slow")
+	url := d.URL() + "&maxAppendSize=65536"
+	s, other := open(t, url), open(t, url)
+	late, next := make(chan struct{}), make(chan struct{})
+	inject := func(f esdbdouble.Fault) *esdbdouble.Injected {
+		return d.Inject(f, esdbdouble.When{Kind: esdbdouble.Appends, Stream: journals, Times: 1})
+	}
+	inject(esdbdouble.Hold(late))
+	inject(esdbdouble.Refuse(codes.InvalidArgument))
+	smaller := inject(esdbdouble.Hold(next))
+	var a storetest.Author
+	done := make(chan error)
+	c := large(&a, "item-1", slices.Repeat([]int{10_000}, 10)...)
+	go func() {
+		_, err := s.Append(within(t), c)
+		done <- err
+	}()
+	smaller.Await(t, 1)
+	close(late)
+	eventually(t, "it arrives", func() bool { return len(d.Events("stockledger.journal")) == 2 })
+	close(next)
+	require.NoError(t, <-done)
+	holds(t, s, a.Log)
+	holds(t, other, a.Log)
+	holds(t, open(t, url), a.Log)
+}
+
+// large is a commit of events of so many bytes.
+func large(a *storetest.Author, stream string, sizes ...int) events.Commit {
+	c := a.Commit(slices.Repeat([]string{stream}, len(sizes))...)
+	prev := c[0].Prev
+	for i, size := range sizes {
+		c[i].Data, c[i].Prev = make([]byte, size), prev
+		c[i].Hash = c[i].Link()
+		prev = c[i].Hash
+	}
+	copy(a.Log[len(a.Log)-len(c):], c)
+	return c
+}
+
+// Requests that do not fit into one record wait for the next one, and for each other.
+func TestLargeRequestsThatWaitTogether(t *testing.T) {
+	d := esdbdouble.NeedsDouble(t, "it is slow")
+	s := open(t, d.URL()+"&maxAppendSize=16384")
+	release := make(chan struct{})
+	held := d.Inject(esdbdouble.Hold(release), esdbdouble.When{Kind: esdbdouble.Appends, Stream: journals, Times: 1})
+	var callers sync.WaitGroup
+	request := func(stream string) {
+		var a storetest.Author
+		commits := make([]events.Commit, 6)
+		for i := range commits {
+			commits[i] = large(&a, stream, 5000)
+		}
+		callers.Go(func() {
+			if ends, err := s.Append(within(t), commits...); err != nil || len(ends) != len(commits) {
+				t.Errorf("%s: %v, %v", stream, ends, err)
+			}
+		})
+	}
+	request("item-0")
+	held.Await(t, 1)
+	for i := range 8 {
+		request(fmt.Sprintf("item-%d", i+1))
+	}
+	eventually(t, "they wait", func() bool { return s.Waiting() == 8 })
+	close(release)
+	callers.Wait()
+	require.Len(t, whole(t, s), 9*6)
+}
+
+// A connection that breaks in the middle of the sending looks as a refusal of the
+// size does, to the client. It is none.
+func TestConnectionThatBreaksDuringALargeAppend(t *testing.T) {
+	for name, at := range map[string]func(string) bool{"to the journal": journals, "to a stream": copies} {
+		t.Run(name, func(t *testing.T) {
+			d := esdbdouble.NeedsDouble(t, "it refuses in the middle")
+			s := open(t, d.URL())
+			broken := d.Inject(esdbdouble.RefuseEarly(codes.Unavailable), esdbdouble.When{Kind: esdbdouble.Appends, Stream: at, Times: 1})
+			var a storetest.Author
+			for range 2 {
+				_, err := s.Append(t.Context(), large(&a, "item-1", 700_000))
+				require.NoError(t, err)
+				broken.Await(t, 1)
+				require.NoError(t, s.Copy(within(t)))
+			}
+			holds(t, s, a.Log)
+		})
+	}
+}
+
+// A server that has less than it had takes no append of who knows more.
+func TestServerThatWasRestoredFromABackup(t *testing.T) {
+	s := open(t, esdbdouble.URL(t))
+	var a storetest.Author
+	_, err := s.Append(t.Context(), a.Commit("item-1"))
+	require.NoError(t, err)
+	s.Ahead()
+	_, err = s.Append(within(t), a.Commit("item-1"))
+	require.ErrorContains(t, err, "backup")
+}
+
 // The standby copies what nobody copies.
 func TestStandbyCopiesWhatIsLeft(t *testing.T) {
 	d := esdbdouble.NeedsDouble(t, "it does not answer")
