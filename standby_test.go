@@ -1,6 +1,7 @@
 package stockledger_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -240,4 +241,38 @@ func TestRestingEndsWhatWaitsAtOnce(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, fmt.Sprint(100000-done.Load()), left(t, l, head), "what was answered is there, and nothing else")
 	})
+}
+
+// silent is a store that, from some time on, does not say where its log ends.
+type silent struct {
+	events.Store
+	from atomic.Bool
+	ends chan struct{}
+}
+
+func (s *silent) Head(ctx context.Context) (uint64, error) {
+	if !s.from.Load() {
+		return s.Store.Head(ctx)
+	}
+	<-s.ends
+	return 0, events.ErrClosed
+}
+
+// That a command is nonsense every node can say alone, however the event store is.
+func TestNonsenseIsRefusedWithoutTheStore(t *testing.T) {
+	store := &silent{Store: handle{memstore.New()}, ends: make(chan struct{})}
+	l := standingBy(t, store)
+	t.Cleanup(func() { close(store.ends) })
+	store.from.Store(true)
+	refused := make(chan error, 1)
+	go func() {
+		_, err := l.DoJSON(t.Context(), commands.Envelope{}, "create-reservations", []byte(`[{"quantity":1}]`))
+		refused <- err
+	}()
+	select {
+	case err := <-refused:
+		require.Equal(t, "required", fault.Code(err))
+	case <-time.After(time.Minute):
+		t.Fatal("it asks the event store first")
+	}
 }

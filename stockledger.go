@@ -135,7 +135,7 @@ func (l *Ledger) open(ctx context.Context, config Config) error {
 func (l *Ledger) Do(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error) {
 	answer, err := l.engine.Do(ctx, env, command)
 	if err != nil {
-		l.refused(ctx, env, command.Name(), err, func() string { return refusals.JSON(command) })
+		l.refused(env, command.Name(), err, func() string { return refusals.JSON(command) })
 	}
 	return answer, err
 }
@@ -149,7 +149,7 @@ func (l *Ledger) DoJSON(ctx context.Context, env commands.Envelope, name string,
 		answer, err = l.engine.Do(ctx, env, command)
 	}
 	if err != nil {
-		l.refused(ctx, env, name, err, func() string { return string(body[:min(len(body), refusals.MaxBody)]) })
+		l.refused(env, name, err, func() string { return string(body[:min(len(body), refusals.MaxBody)]) })
 	}
 	return answer, err
 }
@@ -169,17 +169,14 @@ func (l *Ledger) Leading() bool { return l.engine.Leading() }
 
 // refused puts what err refused on record, unless it was asked on trial, or of a
 // node that does not lead.
-func (l *Ledger) refused(ctx context.Context, env commands.Envelope, name string, err error, body func() string) {
+func (l *Ledger) refused(env commands.Envelope, name string, err error, body func() string) {
 	if env.DryRun || fault.Code(err) == "standby" {
 		return
 	}
 	l.refusals.Add(refusals.Attempt{
 		Command: name, CommandID: env.Key, Actor: env.Actor, Reason: env.Reason, Reference: env.Reference,
 		Correlation: env.Correlation, Err: err, Body: body,
-		Position: func() uint64 {
-			head, _ := l.store.Head(context.WithoutCancel(ctx)) // 0 when the store was closed meanwhile
-			return head
-		},
+		Position: l.engine.Known, // the store may be far away, and silent
 	})
 }
 

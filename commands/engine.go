@@ -208,7 +208,7 @@ func (e *Engine) Do(ctx context.Context, env Envelope, command Command) (Answer,
 		case j.again == nil:
 			return j.answer, j.err
 		case errors.Is(j.again, errStandby):
-			return Answer{}, j.notNow("standby", errStandby)
+			return Answer{}, e.tooLate(j)
 		case errors.Is(j.again, errMoved), errors.Is(j.again, events.ErrConflict), errors.As(j.again, new(missing)):
 			continue
 		}
@@ -262,16 +262,16 @@ func (e *Engine) try(ctx context.Context, j *job) error {
 	case <-j.ended:
 		return nil
 	case <-ctx.Done():
+		e.sweep(t)
 		return outcomeUnknown(j.env.Key, ctx.Err())
 	case <-t.left:
+		e.sweep(t)
 		return e.leftBehind(j)
 	case <-t.idle:
-	}
-	if closed(j.ended) {
+		e.sweep(t)
+		<-j.ended
 		return nil
 	}
-	e.unpin(j) // it came too late to be decided
-	return e.tooLate(j)
 }
 
 // tooLate is the answer for a job that came when nothing is carried out here.

@@ -31,9 +31,6 @@ func (e *Engine) Resting() bool {
 	return t == nil || closed(t.resting)
 }
 
-// Known is the position of the newest event the engine knows.
-func (e *Engine) Known() uint64 { return e.known() }
-
 // CachedStreams is how many aggregates the engine has in memory.
 func (e *Engine) CachedStreams() int {
 	e.cache.mu.Lock()

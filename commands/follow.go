@@ -60,12 +60,12 @@ func (e *Engine) unfollow() {
 // followLog learns what is appended, for as long as the engine rests.
 func (e *Engine) followLog(ctx context.Context, f *follower) {
 	for pace := pause; ; pace = min(2*pace, slowest) {
-		before := e.known()
+		before := e.Known()
 		err := e.followOnce(ctx, f)
 		if ctx.Err() != nil || errors.Is(err, errStandby) {
 			return
 		}
-		at := e.known()
+		at := e.Known()
 		if at > before {
 			pace = pause
 		}
@@ -77,7 +77,7 @@ func (e *Engine) followLog(ctx context.Context, f *follower) {
 }
 
 func (e *Engine) followOnce(ctx context.Context, f *follower) error {
-	after := e.known()
+	after := e.Known()
 	for batch, err := range e.config.Store.Subscribe(ctx, after) {
 		if err != nil {
 			return fmt.Errorf("read the log after %d: %w", after, err)
@@ -157,8 +157,8 @@ func (e *Engine) adopt(f *follower, loaded *entry, err error) bool {
 	return true
 }
 
-// known is the position of the newest event the engine knows.
-func (e *Engine) known() uint64 {
+// Known is the position of the newest event the engine knows. It asks nobody.
+func (e *Engine) Known() uint64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.head
@@ -188,7 +188,7 @@ func (e *Engine) catchUp(ctx context.Context, role int) error {
 	if err != nil {
 		return fmt.Errorf("read the head of the log: %w", err)
 	}
-	after := e.known()
+	after := e.Known()
 	if head <= after {
 		return nil
 	}
@@ -199,7 +199,7 @@ func (e *Engine) catchUp(ctx context.Context, role int) error {
 		if err := e.learn(role, batch, nil); err != nil {
 			return err
 		}
-		if e.known() >= head {
+		if e.Known() >= head {
 			break
 		}
 		if err := e.letIndexCatchUp(ctx); err != nil {

@@ -146,10 +146,27 @@ func (e *Engine) begin(may func() error) {
 	go func() {
 		t.steps.Wait()
 		close(t.idle)
+		e.sweep(t)
 	}()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.term = t
+}
+
+// sweep ends the jobs that came when a term had ended and nobody decides them any
+// more. Whoever sent one sweeps when he goes, for it may have come after all others.
+func (e *Engine) sweep(t *term) {
+	if !closed(t.idle) {
+		return
+	}
+	for {
+		select {
+		case j := <-t.jobs:
+			e.end(j, errStandby)
+		default:
+			return
+		}
+	}
 }
 
 // changeRole ends what the engine was doing. What was decided and is not durable

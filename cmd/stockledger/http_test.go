@@ -100,7 +100,7 @@ func TestServeAnswersOnHTTP(t *testing.T) {
 	for _, c := range health.Conditions {
 		names = append(names, c.Name)
 	}
-	require.Equal(t, []string{"store", "inventory", "movements", "feed", "drift"}, names)
+	require.Equal(t, []string{"store", "inventory", "movements", "feed", "drift", "role"}, names)
 
 	status, body = see(t, at.HTTP+"/metrics", token)
 	require.Equal(t, 200, status)

@@ -104,7 +104,8 @@ func (q *queue) close() {
 
 // Append implements [events.Store]. Commits of callers that wait at the same time
 // are appended together. A commit is too large when it has an event that does
-// not fit into one append of the server, or is larger than 64 appends are.
+// not fit into one append of the server, or is larger than 64 appends are, of 1 MiB
+// at most.
 func (s *Store) Append(ctx context.Context, commits ...events.Commit) ([]uint64, error) {
 	return s.append(ctx, nil, commits)
 }
@@ -241,7 +242,7 @@ func (s *Store) plan(ctx context.Context, waiting []*request) (*group, error) {
 	if err := s.learn(ctx, waiting); err != nil {
 		return nil, err
 	}
-	p := planner{group: &group{}, limit: s.bodySize(), event: int(s.limit.Load()) - overhead, largest: partsMax * (s.maxSize - overhead), versions: make(map[string]uint64)}
+	p := planner{group: &group{}, limit: s.bodySize(), event: int(s.limit.Load()) - overhead, largest: partsMax * min(s.maxSize-overhead, groupSize), versions: make(map[string]uint64)}
 	j := s.journal
 	j.mu.Lock()
 	p.journal, p.head = j, j.head
@@ -334,8 +335,8 @@ func (p *planner) check(c events.Commit, spans []events.Span) error {
 		}
 	}
 	if size := sizeOf(c); size > p.largest {
-		return fmt.Errorf("append to %s and others: a commit of %d bytes, where %d are taken (%d times maxAppendSize in the URL of the log): %w",
-			c[0].Stream, size, p.largest, partsMax, events.ErrTooLarge)
+		return fmt.Errorf("append to %s and others: a commit of %d bytes, where %d are taken (%d times maxAppendSize in the URL of the log, and %d times %d at most): %w",
+			c[0].Stream, size, p.largest, partsMax, partsMax, groupSize, events.ErrTooLarge)
 	}
 	return nil
 }

@@ -112,11 +112,19 @@ func (s *server) enter(ctx context.Context) (*generation, error) {
 		select {
 		case <-built:
 		case <-ctx.Done():
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return nil, errors.Join(ctx.Err(), s.failure)
+			return nil, s.unreached(ctx.Err())
 		}
 	}
+}
+
+// unreached adds to the end of a context why there was no client until then.
+func (s *server) unreached(ended error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failure == nil {
+		return ended
+	}
+	return fmt.Errorf("%w: %w", ended, s.failure)
 }
 
 // now is the client there is, or what tells that there may be one.
@@ -374,6 +382,8 @@ func insist[T any](ctx context.Context, s *server, do func(ctx context.Context, 
 		switch {
 		case err == nil:
 			return result, nil
+		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			return result, err
 		case ctx.Err() != nil:
 			return result, ctx.Err()
 		case bounded.Err() != nil && judge(err) == unknown:

@@ -136,6 +136,7 @@ func TestServerThatIsDownAtTheStartIsWaitedFor(t *testing.T) {
 	defer cancel()
 	_, err := esdbstore.Open(ctx, esdbstore.Config{URL: d.URL(), Logger: quiet()})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "refused", "why")
 
 	log := newCounting()
 	opened := make(chan *esdbstore.Store)
@@ -287,6 +288,15 @@ func TestEventThatIsTooLarge(t *testing.T) {
 	_, err := s.Append(t.Context(), large)
 	require.ErrorIs(t, err, events.ErrTooLarge)
 	require.ErrorContains(t, err, "maxAppendSize")
+}
+
+// Its readers hold a commit in memory, however much the server takes at once.
+func TestCommitThatIsTooLargeForItsReaders(t *testing.T) {
+	d := esdbdouble.NeedsDouble(t, "its limit is large", esdbdouble.MaxAppendSize(15_000_000))
+	s := open(t, d.URL()+"&maxAppendSize=15000000")
+	var a storetest.Author
+	_, err := s.Append(t.Context(), large(&a, "item-1", slices.Repeat([]int{13 << 20}, 5)...))
+	require.ErrorIs(t, err, events.ErrTooLarge)
 }
 
 // The server takes less than the URL says, and tells it in the middle of the
@@ -767,6 +777,7 @@ func TestURL(t *testing.T) {
 		"esdb://user:s3cret@localhost:port":              "port",
 		"esdb://user:s3cret@localhost?maxAppendSize=%zz": "parameters",
 		"esdb://user:s3cret@":                            "no host",
+		"esdb://user:no?s3cret@localhost":                "%3F",
 	} {
 		err := esdbstore.CheckURL(bad)
 		require.ErrorContains(t, err, says, bad)

@@ -54,6 +54,9 @@ func parseURL(text string) (address, error) {
 		return address{}, errors.New("the scheme of the URL is none of esdb, esdb+discover, kurrentdb, kurrentdb+discover")
 	}
 	rest, query, _ := strings.Cut(rest, "?")
+	if strings.Contains(query, "@") { // else what is behind a ? in a password would be taken for the parameters
+		return address{}, errors.New("the parameters of the URL have an @ in them: write %40 for it, and %3F for a ? in the credentials")
+	}
 	user, hosts := "", rest
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 		user, hosts = rest[:at], rest[at+1:]

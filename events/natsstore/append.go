@@ -22,9 +22,6 @@ const (
 	breath = 1000
 	// lookups is how many streams are looked up at once.
 	lookups = 64
-	// refusals is how often an append that the server refuses for a conflict is
-	// looked into, in case somebody wrote while it was.
-	refusals = 4
 )
 
 // Append implements [events.Store]. A commit of one event waits for no other
@@ -157,9 +154,9 @@ func (s *Store) record(ctx context.Context, g group) (positions []uint64, err er
 	defer s.turns.give(streams)
 	ctx, cancel := context.WithTimeout(ctx, patience+4*timeFor(len(g.messages)))
 	defer cancel()
-	var refused error
+	var between pause
 	var fresh map[string]mark
-	for range refusals {
+	for {
 		sendable, refusal, err := s.accept(ctx, g, fresh)
 		if err != nil || len(sendable.commits) == 0 {
 			return nil, errors.Join(err, refusal)
@@ -180,13 +177,16 @@ func (s *Store) record(ctx context.Context, g group) (positions []uint64, err er
 		case code(err) != codeWrongLast:
 			return nil, fmt.Errorf("append to log %s: %w", s, err)
 		}
-		refused = err
 		// Somebody else wrote. What the leader says now decides which commit that hit.
+		refused := err
 		if fresh, err = s.refresh(ctx, g, streams); err != nil {
 			return nil, err
 		}
+		// If it says none, what somebody else wrote is on its way.
+		if between.wait(ctx) != nil {
+			return nil, fmt.Errorf("append to log %s: %w: %w", s, events.ErrConflict, refused)
+		}
 	}
-	return nil, fmt.Errorf("append to log %s: %w: %w", s, events.ErrConflict, refused)
 }
 
 // refresh looks at where the streams and the log end now. A log that does not
@@ -362,11 +362,14 @@ func (s *Store) send(ctx context.Context, g group) (first uint64, err error) {
 		case err == nil:
 			return first, nil
 		case code(err) == codeWrongLast && unsure:
-			first, own, lookErr := s.own(ctx, g)
-			if lookErr != nil || own {
+			first, fate, lookErr := s.fate(ctx, g)
+			switch {
+			case lookErr != nil || fate == itIsRecorded:
 				return first, lookErr
+			case fate == itIsNot:
+				return 0, err
 			}
-			return 0, err
+			err = errUnderWay
 		case errors.Is(err, errLost), errors.Is(err, errLate):
 			unsure = true
 		case passing(err):
@@ -380,13 +383,61 @@ func (s *Store) send(ctx context.Context, g group) (first uint64, err error) {
 	}
 }
 
-// own looks whether a group was recorded by a try that had no answer. It was
-// refused since, so the log went on: if not with the group then without it, for ever.
-func (s *Store) own(ctx context.Context, g group) (first uint64, own bool, err error) {
-	begin := g.commits[0][0]
-	e, err := s.leader(ctx, get{Seq: g.behind + 1, NextBy: s.subject(begin.Stream)})
-	if errors.Is(err, errNoMessage) {
-		return 0, false, nil
+// errUnderWay is that a try that had no answer may still be recorded.
+var errUnderWay = errors.New("a try without an answer is under way")
+
+// What became of a try that had no answer.
+type fate int
+
+const (
+	itIsUnderWay fate = iota
+	itIsRecorded
+	itIsNot // and never will be
+)
+
+// fate looks what became of a group, of which one try had no answer and a later
+// one was refused. The leader of a cluster also refuses what would follow a write
+// that it has not stored yet, and that may be the group itself. So only what is
+// stored at its place says what became of it.
+func (s *Store) fate(ctx context.Context, g group) (first uint64, _ fate, err error) {
+	place := get{Seq: g.behind + 1, NextBy: g.messages[0].Subject}
+	if g.head != nil {
+		place = get{Seq: *g.head + 1}
+	} else if moved, err := s.moved(ctx, g); err != nil || !moved {
+		return 0, itIsUnderWay, err
 	}
-	return e.Position, err == nil && e.Hash == begin.Hash, err
+	begin, err := s.leader(ctx, place)
+	switch {
+	case errors.Is(err, errNoMessage) && g.head != nil:
+		return 0, itIsUnderWay, nil
+	case errors.Is(err, errNoMessage):
+		return 0, itIsNot, nil // another of its streams was written to
+	case err != nil:
+		return 0, itIsUnderWay, err
+	}
+	last := g.commits[len(g.commits)-1]
+	end, err := s.leader(ctx, get{Seq: begin.Position + uint64(len(g.messages)) - 1})
+	switch {
+	case errors.Is(err, errNoMessage):
+		return 0, itIsNot, nil // what is stored is, of a batch, stored entirely
+	case err != nil:
+		return 0, itIsUnderWay, err
+	case begin.Hash != g.commits[0][0].Hash, end.Hash != last[len(last)-1].Hash:
+		return 0, itIsNot, nil
+	}
+	return begin.Position, itIsRecorded, nil
+}
+
+// moved reports whether somebody wrote to a stream of a group after the group's
+// place in it, be it the group itself.
+func (s *Store) moved(ctx context.Context, g group) (bool, error) {
+	known, err := s.look(ctx, g.streams())
+	for _, commit := range g.spans {
+		for _, span := range commit {
+			if known[span.Stream].version > span.Before {
+				return true, err
+			}
+		}
+	}
+	return false, err
 }

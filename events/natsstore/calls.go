@@ -27,6 +27,8 @@ var (
 	errNobody = errors.New("no server answers for the log: it has no leader at present, or is not there")
 	// errFew is that a cluster has fewer servers than a stream is to have replicas.
 	errFew = errors.New("too few servers of the cluster are there for as many replicas")
+	// errBehind is that less was there than had been before.
+	errBehind = errors.New("the server that answered has lost events, or leads no more")
 	// errUnsent is that nothing was sent.
 	errUnsent = errors.New("not connected")
 )
@@ -166,7 +168,8 @@ func (c *calls) askFor(ctx context.Context, m *nats.Msg, longer time.Duration) (
 // passing reports whether an error is of the connection or of a cluster without
 // a leader, so that asking again may help.
 func passing(err error) bool {
-	return errors.Is(err, errLost) || errors.Is(err, errLate) || errors.Is(err, errNobody) || errors.Is(err, errFew) || errors.Is(err, errUnsent)
+	return errors.Is(err, errLost) || errors.Is(err, errLate) || errors.Is(err, errNobody) ||
+		errors.Is(err, errFew) || errors.Is(err, errUnsent) || errors.Is(err, errBehind)
 }
 
 // A pause grows from try to try.

@@ -159,6 +159,9 @@ func (s *Store) consume(ctx context.Context) error {
 		return err
 	}
 	defer done()
+	if _, err := s.head(ctx); err != nil { // the stream may be another log by now; the consumer goes with it
+		return err
+	}
 	at, own := began, uint64(0)
 	for {
 		m, err := messages.Next(jetstream.NextMaxWait(lookEvery))

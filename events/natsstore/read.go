@@ -211,12 +211,19 @@ func (s *Store) usable(ctx context.Context) error {
 }
 
 // end is the last event of a stream, zero if there is none.
-func (s *Store) end(ctx context.Context, stream string) (events.Recorded, error) {
-	e, err := s.leader(ctx, get{LastBy: s.subject(stream)})
-	if errors.Is(err, errNoMessage) {
-		return events.Recorded{}, s.usable(ctx)
-	}
-	if err == nil {
+func (s *Store) end(ctx context.Context, stream string) (e events.Recorded, err error) {
+	seen := s.heads.of(stream)
+	err = s.patiently(ctx, func(ctx context.Context) error {
+		e, err = s.leaderOnce(ctx, s.stream, get{LastBy: s.subject(stream)})
+		if errors.Is(err, errNoMessage) {
+			e, err = events.Recorded{}, s.usable(ctx)
+		}
+		if err == nil && e.Position < seen.position {
+			return fmt.Errorf("%s ends at position %d and was at %d: %w", stream, e.Position, seen.position, errBehind)
+		}
+		return err
+	})
+	if err == nil && e.Position > 0 {
 		s.heads.saw(stream, mark{e.Version, e.Position})
 	}
 	return e, err

@@ -235,15 +235,21 @@ func (s *Store) patiently(ctx context.Context, try func(ctx context.Context) err
 }
 
 // headOnce asks for the end of the log. An end that has events missing before it
-// is an error.
+// is an error, and so is one that the log was beyond already: either a leader
+// answers that does not know yet that it is none, which passes, or the servers
+// have lost events.
 func (s *Store) headOnce(ctx context.Context) (uint64, error) {
+	seen := s.tail.Head()
 	m, err := s.calls.ask(ctx, &nats.Msg{Subject: "$JS.API.STREAM.INFO." + s.stream})
 	if err != nil {
 		return 0, err
 	}
 	var got struct {
-		Error *jetstream.APIError    `json:"error"`
-		State *jetstream.StreamState `json:"state"`
+		Error  *jetstream.APIError    `json:"error"`
+		State  *jetstream.StreamState `json:"state"`
+		Config struct {
+			Metadata map[string]string `json:"metadata"`
+		} `json:"config"`
 	}
 	switch err := json.Unmarshal(m.Data, &got); {
 	case err != nil:
@@ -252,6 +258,12 @@ func (s *Store) headOnce(ctx context.Context) (uint64, error) {
 		return 0, refused(got.Error)
 	case got.State == nil:
 		return 0, errors.New("answer of the server: there is no state in it")
+	}
+	if id := got.Config.Metadata[metaLog]; id != s.logID {
+		return 0, fmt.Errorf("the stream %s is the log %q by now and was %s: it %w", s.stream, id, s.logID, events.ErrOtherLog)
+	}
+	if got.State.LastSeq < seen {
+		return 0, fmt.Errorf("the log ends at position %d and was at %d: %w", got.State.LastSeq, seen, errBehind)
 	}
 	return got.State.LastSeq, whole(*got.State)
 }

@@ -110,7 +110,7 @@ func IdempotentPositions() Option { return func(s *settings) { s.idempotentPosit
 
 // CheckpointsAtEnd makes subscriptions with a filter go live with a checkpoint
 // at the end of the log, where the next event will be. Who resumes after it
-// misses that event: servers before 24.10.5, 25.0.1 and 25.1.0 have this bug
+// misses that event, and so does the subscription itself: servers before 24.10.5, 25.0.1 and 25.1.0 have this bug
 // (KDB-744). [Server.SetCheckpointsAtEnd] turns it on and off later.
 func CheckpointsAtEnd() Option { return func(s *settings) { s.checkpointsAtEnd = true } }
 

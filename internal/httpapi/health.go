@@ -26,7 +26,7 @@ const (
 // Health is the answer of /healthz and /readyz.
 type Health struct {
 	Status     string      `json:"status"`         // ok, or unavailable
-	Role       string      `json:"role,omitempty"` // leading, or standby; "" where no nodes share a log
+	Role       string      `json:"role,omitempty"` // leading, or standby; "" without Config.Standby
 	Conditions []Condition `json:"conditions,omitempty"`
 }
 

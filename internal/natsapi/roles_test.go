@@ -464,6 +464,35 @@ func TestASubmissionIsHandedToTheNodeThatLeads(t *testing.T) {
 	require.Len(t, logged(t, store), 100)
 }
 
+// A node is stopped when it has decided and not said so, for as long as it takes
+// another one to decide otherwise. Waking up it does not take that back.
+func TestALateRefusalDoesNotReplaceTheOutcome(t *testing.T) {
+	s := open(t)
+	s.command(t, "create-inventory-items", mug)
+	stopped, goOn := make(chan struct{}), make(chan struct{})
+	var asked atomic.Int32
+	old := s.submissions(t, func(c *natsapi.SubmitConfig) {
+		c.AckWait = time.Second
+		c.Ledger = hooked{s.ledger, func(context.Context, commands.Envelope, commands.Command) (commands.Answer, error) {
+			if asked.Add(1) > 1 {
+				return commands.Answer{}, fault.New(fault.Unavailable, "standby", "another one leads")
+			}
+			close(stopped)
+			<-goOn
+			return commands.Answer{}, fault.New(fault.NotAllowed, "insufficient", "as it was then")
+		}}
+	})
+	_, err := s.client.Submit(within(t), "adjust-inventory-levels", commands.Envelope{Key: "k"}, []byte(oneOff))
+	require.NoError(t, err)
+	<-stopped
+	s.submissions(t, func(c *natsapi.SubmitConfig) { c.AckWait = time.Second })
+	require.Equal(t, natsapi.Committed, s.await(t, "k").Status)
+	close(goOn)
+	require.NoError(t, old.Close())
+	require.Equal(t, natsapi.Committed, s.await(t, "k").Status)
+	s.drained(t)
+}
+
 func TestTheRoleMayBeTakenAndLeftAnyNumberOfTimes(t *testing.T) {
 	s := open(t)
 	conn := connect(t, s.server)

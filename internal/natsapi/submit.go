@@ -264,9 +264,24 @@ func (s *Submissions) do(env commands.Envelope, sub submission) (_ commands.Answ
 	return s.config.Ledger.DoJSON(ctx, env, sub.command, sub.Data())
 }
 
-// conclude stores the outcome, and then takes the submission off the queue.
+// conclude stores the outcome, and then takes the submission off the queue. A
+// refusal takes nothing back: while this node was stopped another one may have
+// carried the submission out.
 func (s *Submissions) conclude(sub submission, outcome Outcome) {
-	if err := s.store(sub, outcome); err != nil {
+	var only []jetstream.PublishOpt
+	if outcome.Status == Refused {
+		latest, settled, err := s.latest(sub)
+		switch {
+		case err != nil:
+			s.putOff(sub, fmt.Errorf("look for an outcome: %w", err))
+			return
+		case settled:
+			s.ack(sub)
+			return
+		}
+		only = append(only, jetstream.WithExpectLastSequencePerSubject(latest))
+	}
+	if err := s.store(sub, outcome, only...); err != nil {
 		s.putOff(sub, fmt.Errorf("store the outcome: %w", err))
 		return
 	}
@@ -300,14 +315,27 @@ func (s *Submissions) publish(m *nats.Msg, options ...jetstream.PublishOpt) erro
 // isSettled reports whether an earlier delivery of this submission got as far as
 // storing the outcome. A refusal must not be followed by a second thought.
 func (s *Submissions) isSettled(sub submission) bool {
+	_, settled, err := s.latest(sub)
+	return err == nil && settled
+}
+
+// latest is the sequence of the newest outcome of the key, 0 if there is none, and
+// whether it is of this submission.
+func (s *Submissions) latest(sub submission) (sequence uint64, settled bool, err error) {
 	ctx, cancel := context.WithTimeout(s.work, storing)
 	defer cancel()
 	stream, err := s.js.Stream(ctx, s.names.resultStream())
 	if err != nil {
-		return false
+		return 0, false, err
 	}
 	m, err := stream.GetLastMsgForSubject(ctx, s.names.result(sub.key))
-	return err == nil && m.Header.Get(headerOrigin) == sub.origin
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	return m.Sequence, m.Header.Get(headerOrigin) == sub.origin, nil
 }
 
 // ack takes a submission off the queue. When that is lost it is delivered again,

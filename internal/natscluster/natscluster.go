@@ -275,3 +275,18 @@ func Leftovers() []goleak.Option {
 		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*msgBlock).flushLoop"),
 	}
 }
+
+// LeaderOfAll has one server lead a stream and JetStream as a whole, and says which.
+func (c *Cluster) LeaderOfAll(stream string) (leader int) {
+	c.t.Helper()
+	conn := c.Connect()
+	defer conn.Close()
+	c.until("one server leads all", func() bool {
+		if leader = c.Leader(stream); c.nodes[leader].server.JetStreamIsLeader() {
+			return true
+		}
+		_, _ = conn.Request("$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil, patience)
+		return false
+	})
+	return leader
+}
