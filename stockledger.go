@@ -69,6 +69,7 @@ type Ledger struct {
 	store  events.Store
 	models *projections.Models
 	engine *commands.Engine
+	began  uint64 // where the log ended when the ledger was opened
 
 	snapshots *snapshots.File
 	refusals  *refusals.Log
@@ -114,6 +115,9 @@ func (l *Ledger) open(ctx context.Context, config Config) error {
 	l.snapshots = snapshots.Open(ctx, snapshots.Config{
 		Path: filepath.Join(config.Dir, "snapshots.db"), Log: l.store.LogID(), Logger: config.Logger,
 	})
+	if l.began, err = l.store.Head(ctx); err != nil {
+		return err
+	}
 	l.engine, err = commands.Open(ctx, commands.Config{
 		Store: l.store, Index: l.models, Snapshots: l.snapshots, Now: config.Now, Logger: config.Logger,
 		RequireKnownLocations: config.RequireKnownLocations, CachedStreams: config.CachedStreams, Observe: config.Observe,
@@ -166,6 +170,10 @@ func (l *Ledger) Rest(ctx context.Context) error { return l.engine.Rest(ctx) }
 
 // Leading reports whether this process carries out commands, from Lead to Rest.
 func (l *Ledger) Leading() bool { return l.engine.Leading() }
+
+// Warm reports whether the ledger knows all that the log held when it was opened,
+// so that it could Lead at once.
+func (l *Ledger) Warm() bool { return l.engine.Known() >= l.began }
 
 // refused puts what err refused on record, unless it was asked on trial, or of a
 // node that does not lead.

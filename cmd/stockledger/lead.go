@@ -65,7 +65,7 @@ func (h *host) compete(ctx context.Context, config hostConfig) error {
 	}
 	contest := lease.New(lease.Config{
 		Register: register, Node: h.node, TTL: config.leaseTTL, Logger: config.logger,
-		Info: map[string]string{"http_url": h.foundAt()},
+		Info: map[string]string{"http_url": h.foundAt()}, Ready: h.ledger.Warm,
 	})
 	h.lease.Store(contest)
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -36,6 +36,7 @@ func (s *sight) look(revision uint64, at time.Time) {
 // compete watches the lease until it has got it. Before turn it only watches. Not
 // ok is that ctx has ended.
 func (l *Lease) compete(ctx context.Context, turn time.Time) (won victory, ok bool) {
+	var free time.Time // since when it could be taken over; zero: it cannot be
 	for seen := new(sight); ctx.Err() == nil; _ = wait(ctx, l.config.TTL/polls) {
 		current, revision, err := l.read(ctx)
 		now := l.config.Now() // after the answer: it was written before
@@ -46,7 +47,13 @@ func (l *Lease) compete(ctx context.Context, turn time.Time) (won victory, ok bo
 		seen.look(revision, now)
 		why := l.free(current, seen)
 		l.note(current, revision, why)
-		if why == "" || now.Before(turn) {
+		switch {
+		case why == "":
+			free = time.Time{}
+		case free.IsZero():
+			free = now
+		}
+		if why == "" || now.Before(turn) || now.Sub(free) < lag*l.config.TTL && !l.ready() {
 			continue
 		}
 		if won, ok = l.take(revision, why); ok {
@@ -55,6 +62,8 @@ func (l *Lease) compete(ctx context.Context, turn time.Time) (won victory, ok bo
 	}
 	return victory{}, false
 }
+
+func (l *Lease) ready() bool { return l.config.Ready == nil || l.config.Ready() }
 
 // free is why the lease can be taken over, "" if it cannot.
 func (l *Lease) free(current state, seen *sight) string {

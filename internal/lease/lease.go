@@ -49,6 +49,7 @@ const (
 	polls    = 12 // reads of those who want it
 	retries  = 30 // attempts after one that failed at once
 	margins  = 30 // the others wait so much longer, because clocks do not run alike
+	lag      = 3  // TTLs for which one that is not ready lets the others go first
 )
 
 // maxTurns bounds how many lives of a lease a node that could not lead lets the
@@ -71,6 +72,10 @@ type Config struct {
 	// TTL is how long the lease lives without being renewed, the same on all
 	// nodes; 0 is [DefaultTTL].
 	TTL time.Duration
+	// Ready reports whether this process could lead at once. One that could not,
+	// because it still has much to read, lets the others go first for three TTLs.
+	// nil: it always could.
+	Ready func() bool
 	// Logger is told who leads, since when and why; nil is slog.Default().
 	Logger *slog.Logger
 	// Now is this process's clock, of which only differences are used; nil is

@@ -64,6 +64,22 @@ func TestOneOfThreeLeads(t *testing.T) {
 	})
 }
 
+func TestWhoIsNotReadyLetsTheOthersGoFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := register(t)
+		cold := join(t, r, "cold", func(_ *node, c *lease.Config) { c.Ready = func() bool { return false } })
+		time.Sleep(5 * time.Second)
+		require.False(t, cold.held())
+		warm := join(t, r, "warm")
+		until(t, second, warm.held)
+		time.Sleep(second)
+		require.NoError(t, warm.stop())
+		took := until(t, 20*second, cold.held) // it is all there is
+		require.GreaterOrEqual(t, took, 9*time.Second)
+		stopAll(t, cold)
+	})
+}
+
 func TestACleanEndLetsTheNextOneLeadAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := register(t)
