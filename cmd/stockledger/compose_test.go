@@ -144,6 +144,10 @@ func TestOnlyTheLedgersUserWritesToTheLog(t *testing.T) {
 	require.Equal(t, 3, have.CachedInfo().Config.Replicas)
 	require.Error(t, ledger.DeleteStream(short(), log), "not even the ledger deletes")
 	require.Error(t, have.Purge(short()))
+	limited := have.CachedInfo().Config
+	limited.MaxMsgs = 1
+	_, err = ledger.UpdateStream(short(), limited)
+	require.Error(t, err, "a limit would delete history")
 	require.Error(t, have.DeleteMsg(short(), 1))
 
 	append1(t, store, "second")
