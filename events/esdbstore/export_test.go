@@ -1,6 +1,11 @@
 package esdbstore
 
-import "context"
+import (
+	"context"
+	"log/slog"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+)
 
 // Crash ends the store as a crash of its process does: at once, whatever is on
 // its way.
@@ -43,3 +48,12 @@ func (s *Store) Ahead() {
 
 // RevisionIn is revisionIn.
 var RevisionIn = revisionIn
+
+// Insist repeats a call as every call to the server is repeated, and tells whether
+// it is judged to have been too large.
+func Insist(ctx context.Context, do func(ctx context.Context) error) (tooLarge bool, err error) {
+	s := newServer(esdb.Configuration{}, slog.New(slog.DiscardHandler))
+	s.current = &generation{server: s, retired: make(chan struct{})}
+	_, err = insist(ctx, s, func(ctx context.Context, _ *esdb.Client) (struct{}, error) { return struct{}{}, do(ctx) })
+	return judge(err) == oversize, err
+}

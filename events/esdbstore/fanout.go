@@ -123,8 +123,9 @@ func (s *Store) give() {
 	s.fanout.put(j.pending[i:], s.copyTo)
 }
 
-// copyTo appends events, which follow one another, to their own stream. It goes
-// on until they are there, unless they cannot be.
+// copyTo appends events, oldest first, to their own stream. It goes on until they
+// are there, unless they cannot be. Those that another process copied before this
+// one was to are not among them.
 func (s *Store) copyTo(ctx context.Context, stream string, list []work) error {
 	var pause backoff
 	size := batchMax
@@ -151,11 +152,13 @@ func (s *Store) copyTo(ctx context.Context, stream string, list []work) error {
 	return nil
 }
 
-// fits is how many of the events, n at most, go into one append.
+// fits is how many of the events, n at most, go into one append: they follow one
+// another.
 func (s *Store) fits(list []work, n int) int {
 	size := 0
 	for i, w := range list[:min(n, len(list))] {
-		if size += bulk(w.event); size > int(s.limit.Load())-overhead && i > 0 {
+		size += bulk(w.event)
+		if i > 0 && (size > int(s.limit.Load())-overhead || w.event.Version != list[i-1].event.Version+1) {
 			return i
 		}
 	}
@@ -203,8 +206,13 @@ func (s *Store) alreadyThere(ctx context.Context, stream string, list []work, re
 	if err != nil {
 		return 0, err
 	}
-	if len(p.items) == 0 || p.items[0].EventNumber != last.Version-1 || p.items[0].EventID != s.eventID(last) {
-		return 0, fmt.Errorf("version %d of %s is another event: %w", last.Version, stream, errForeign)
+	switch {
+	case len(p.items) == 0:
+		return 0, fmt.Errorf("stream %s is at version %d, and version %d is not there: %w", stream, version, last.Version, errForeign)
+	case p.items[0].EventNumber != last.Version-1:
+		return 0, fmt.Errorf("stream %s begins at version %d, after version %d: %w", stream, p.items[0].EventNumber+1, last.Version, errForeign)
+	case p.items[0].EventID != s.eventID(last):
+		return 0, fmt.Errorf("version %d of %s is another event, %s: %w", last.Version, stream, p.items[0].EventID, errForeign)
 	}
 	return int(n), nil //nolint:gosec // G115: at most len(list)
 }

@@ -4,17 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/events/esdbstore"
@@ -431,6 +434,35 @@ func TestCopiesThatAreThereInPart(t *testing.T) {
 	holds(t, next, a.Log)
 }
 
+// What another process copied is not waited for, so that the events of a stream
+// which are still to be copied may have a gap.
+func TestCopiesOfAnotherBetweenThose(t *testing.T) {
+	d := esdbdouble.NeedsDouble(t, "it is slow")
+	slow, other := open(t, d.URL()), open(t, d.URL())
+	release := make(chan struct{})
+	held := d.Inject(esdbdouble.Hold(release), esdbdouble.When{Kind: esdbdouble.Appends, Stream: copies, Times: 1})
+	var a storetest.Author
+	by := func(s *esdbstore.Store) {
+		_, err := s.Append(t.Context(), a.Commit("item-1"))
+		require.NoError(t, err)
+	}
+	by(slow) // and its copy is held
+	held.Await(t, 1)
+	by(slow) // and is to be copied after that one
+	for range 2 {
+		by(other)
+		require.NoError(t, other.Copy(within(t)))
+	}
+	require.NoError(t, other.Close())
+	require.Len(t, d.Events("stockledger.item-1"), 4)
+	holds(t, slow, a.Log) // it knows from the last one that those before it are copied
+	by(slow)
+	close(release)
+	require.NoError(t, slow.Copy(within(t)))
+	require.Len(t, d.Events("stockledger.item-1"), 5)
+	holds(t, slow, a.Log)
+}
+
 // A commit of several parts is there when the last of them is. Whoever finds some
 // of them only, whenever he began to read, passes over them.
 func TestPartsThatWereAbandoned(t *testing.T) {
@@ -588,6 +620,28 @@ func TestConnectionThatBreaksDuringALargeAppend(t *testing.T) {
 			holds(t, s, a.Log)
 		})
 	}
+}
+
+// Nor is it one when there is no server afterwards for as long as it is waited for.
+func TestConnectionThatBreaksBeforeTheServerIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, broken := time.Now(), false
+		tooLarge, err := esdbstore.Insist(t.Context(), func(ctx context.Context) error {
+			switch {
+			case time.Since(began) < 8*time.Second:
+				return status.Error(codes.Aborted, "a timeout of the server's own")
+			case !broken:
+				broken = true
+				return io.EOF
+			default:
+				<-ctx.Done()
+				return ctx.Err()
+			}
+		})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.True(t, broken)
+		require.False(t, tooLarge, "%v", err)
+	})
 }
 
 // A server that has less than it had takes no append of who knows more.

@@ -20,6 +20,7 @@ import (
 	"github.com/stockledger/stockledger/events/natsstore"
 	"github.com/stockledger/stockledger/events/storetest"
 	"github.com/stockledger/stockledger/internal/natscluster"
+	"github.com/stockledger/stockledger/internal/race"
 )
 
 // patience is when a test gives up.
@@ -33,7 +34,7 @@ func within(t *testing.T) context.Context {
 
 // The same promises hold when nothing fits into memory or into a request.
 func TestStoreWithNarrowBounds(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() || race.On {
 		t.Skip("the suite of two stores again")
 	}
 	c := natscluster.Start(t, 1)
