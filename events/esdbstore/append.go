@@ -473,6 +473,9 @@ func (s *Store) resolve(ctx context.Context, g *group, r record, failed error) e
 		return nil
 	case what == oversize && !s.lower(len(r.body)):
 		return failed
+	case errors.Is(failed, errLate): // cut anew, it would come second to itself
+		s.doubt = true
+		return failed
 	}
 	return errAgain
 }

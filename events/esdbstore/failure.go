@@ -17,6 +17,10 @@ import (
 // closed.
 var errHung = errors.New("the client was closed during the call")
 
+// errLate says of a call that was refused for its size, or seems to have been, that
+// it was made before with unknown outcome, and may take effect yet.
+var errLate = errors.New("an earlier attempt may arrive late")
+
 // failure is what can be done about an error of the client.
 type failure uint8
 

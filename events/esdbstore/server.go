@@ -390,6 +390,8 @@ func insist[T any](ctx context.Context, s *server, do func(ctx context.Context, 
 			return result, fmt.Errorf("EventStoreDB did not answer within %v: %w", patience, errors.Join(last, err))
 		case errors.Is(err, io.EOF) && cuts < cutsInARow: // it may as well be the connection, and is not kept for what it is not
 			cuts++
+		case judge(err) == oversize && last != nil:
+			return result, errors.Join(err, errLate)
 		case errors.Is(err, events.ErrClosed) || judge(err) != unknown:
 			return result, err
 		default:

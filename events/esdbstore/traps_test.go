@@ -529,34 +529,41 @@ func TestPartsBetweenWhichAnotherWrites(t *testing.T) {
 	holds(t, open(t, url), want)
 }
 
-// A part whose answer was lost can arrive when the commit has been cut into smaller
-// parts. It is not taken for one of them.
+// A record, or a part of one, whose answer was lost can arrive when the commit has
+// been cut into smaller parts. It is not taken for one of them, and its caller is
+// not told that his own commit is a conflict, before he was told to read.
 func TestPartThatArrivesLate(t *testing.T) {
-	d := esdbdouble.NeedsDouble(t, "it is slow")
-	url := d.URL() + "&maxAppendSize=65536"
-	s, other := open(t, url), open(t, url)
-	late, next := make(chan struct{}), make(chan struct{})
-	inject := func(f esdbdouble.Fault) *esdbdouble.Injected {
-		return d.Inject(f, esdbdouble.When{Kind: esdbdouble.Appends, Stream: journals, Times: 1})
+	for name, n := range map[string]int{"a record": 4, "a part": 10} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // the first attempt must time out
+			d := esdbdouble.NeedsDouble(t, "it is slow")
+			url := d.URL() + "&maxAppendSize=65536"
+			s, other := open(t, url), open(t, url)
+			late, next := make(chan struct{}), make(chan struct{})
+			inject := func(f esdbdouble.Fault) *esdbdouble.Injected {
+				return d.Inject(f, esdbdouble.When{Kind: esdbdouble.Appends, Stream: journals, Times: 1})
+			}
+			inject(esdbdouble.Hold(late))
+			inject(esdbdouble.Refuse(codes.InvalidArgument))
+			smaller := inject(esdbdouble.Hold(next))
+			var a storetest.Author
+			c := large(&a, "item-1", slices.Repeat([]int{10_000}, n)...)
+			_, err := s.Append(t.Context(), c)
+			require.Error(t, err)
+			require.NotErrorIs(t, err, events.ErrConflict, "its own commit is no conflict")
+			require.NotErrorIs(t, err, events.ErrTooLarge)
+			done := make(chan error)
+			go func() { done <- persist(within(t), s, c) }()
+			smaller.Await(t, 1)
+			close(late)
+			eventually(t, "it arrives", func() bool { return len(d.Events("stockledger.journal")) == 2 })
+			close(next)
+			require.NoError(t, <-done)
+			holds(t, s, a.Log)
+			holds(t, other, a.Log)
+			holds(t, open(t, url), a.Log)
+		})
 	}
-	inject(esdbdouble.Hold(late))
-	inject(esdbdouble.Refuse(codes.InvalidArgument))
-	smaller := inject(esdbdouble.Hold(next))
-	var a storetest.Author
-	done := make(chan error)
-	c := large(&a, "item-1", slices.Repeat([]int{10_000}, 10)...)
-	go func() {
-		_, err := s.Append(within(t), c)
-		done <- err
-	}()
-	smaller.Await(t, 1)
-	close(late)
-	eventually(t, "it arrives", func() bool { return len(d.Events("stockledger.journal")) == 2 })
-	close(next)
-	require.NoError(t, <-done)
-	holds(t, s, a.Log)
-	holds(t, other, a.Log)
-	holds(t, open(t, url), a.Log)
 }
 
 // large is a commit of events of so many bytes.
