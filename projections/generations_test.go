@@ -46,7 +46,7 @@ func generations(t testing.TB, m *projections.Models, model string) []string {
 // until waits for a condition that comes about by itself.
 func until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	require.Eventually(t, holds, 20*time.Second, time.Millisecond, what)
+	require.Eventually(t, holds, time.Minute, time.Millisecond, what)
 }
 
 // rebuilt has a generation of each of the models ready beside the one that is served.
