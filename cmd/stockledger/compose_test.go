@@ -104,17 +104,22 @@ func TestOnlyTheLedgersUserWritesToTheLog(t *testing.T) {
 	append1(t, store, "first")
 	const log = "STOCKLEDGER_main_LOG"
 	short := func() context.Context {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // of what NATS does not even answer
 		t.Cleanup(cancel)
 		return ctx
 	}
-	stream := func(user string) (jetstream.JetStream, jetstream.Stream, error) {
+	soon := func() context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	stream := func(ctx context.Context, user string) (jetstream.JetStream, jetstream.Stream, error) {
 		js, err := jetstream.New(composeConn(t, user, hosts))
 		require.NoError(t, err)
-		s, err := js.Stream(short(), log)
+		s, err := js.Stream(ctx, log)
 		return js, s, err
 	}
-	_, _, err = stream("log-operator")
+	_, _, err = stream(soon(), "log-operator")
 	require.NoError(t, err)
 
 	service := composeConn(t, "service", hosts)
@@ -130,7 +135,7 @@ func TestOnlyTheLedgersUserWritesToTheLog(t *testing.T) {
 	require.ErrorIs(t, err, nats.ErrNoResponders, "he does not look after the ledger")
 
 	for _, user := range []string{"service", "publisher", "operator"} {
-		js, _, err := stream(user)
+		js, _, err := stream(short(), user)
 		require.Error(t, err, "%s cannot see the log", user)
 		require.Error(t, js.DeleteStream(short(), log), user)
 		_, err = js.Publish(short(), "main.log.item-a", []byte("{}"))
@@ -139,7 +144,7 @@ func TestOnlyTheLedgersUserWritesToTheLog(t *testing.T) {
 		require.NoError(t, js.Conn().PublishRequest("inventory.cmd.adjust-inventory-levels", "main.log.item-a", nil))
 		require.NoError(t, js.Conn().Flush())
 	}
-	ledger, have, err := stream("ledger")
+	ledger, have, err := stream(soon(), "ledger")
 	require.NoError(t, err)
 	require.Equal(t, 3, have.CachedInfo().Config.Replicas)
 	require.Error(t, ledger.DeleteStream(short(), log), "not even the ledger deletes")

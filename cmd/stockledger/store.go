@@ -196,7 +196,7 @@ func mayPass(err error) bool {
 		return false
 	}
 	if refused, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return refused.Code == 503 || refused.ErrorCode == codeNoPeers
+		return refused.Code == 503 || refused.ErrorCode == codeNoPeers || refused.ErrorCode == codeNoMessage
 	}
 	if failed, ok := errors.AsType[*esdb.Error](err); ok {
 		return !slices.Contains(lasting, failed.Code())
@@ -218,6 +218,10 @@ func mayPass(err error) bool {
 // codeNoPeers is JetStream's refusal of a stream for which not enough servers are
 // there yet.
 const codeNoPeers = 10005
+
+// codeNoMessage is the answer of a server that is behind the others, or does not yet
+// know that there is the stream's last message.
+const codeNoMessage = 10037
 
 // lasting are the failures of EventStoreDB that waiting does not mend.
 var lasting = []esdb.ErrorCode{

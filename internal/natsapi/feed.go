@@ -120,6 +120,19 @@ func (f *Feed) open(ctx context.Context) error {
 	return nil
 }
 
+// settled reads a message that is in the stream. Any server of a cluster answers, and
+// one that was away a moment ago may not have it yet.
+func settled(ctx context.Context, stream jetstream.Stream, sequence uint64) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, storing)
+	defer cancel()
+	for {
+		m, err := stream.GetMsg(ctx, sequence)
+		if !errors.Is(err, jetstream.ErrMsgNotFound) || wait(ctx, feedPause) != nil {
+			return m, err
+		}
+	}
+}
+
 // resume is the position of the last event in the stream, once it is sure that
 // everything up to there is what the log has.
 func (f *Feed) resume(ctx context.Context) (uint64, error) {
@@ -144,7 +157,7 @@ func (f *Feed) resume(ctx context.Context) (uint64, error) {
 	case state.LastSeq == 0 || state.Msgs == 0:
 		return state.LastSeq, nil
 	}
-	last, err := stream.GetMsg(ctx, state.LastSeq)
+	last, err := settled(ctx, stream, state.LastSeq)
 	if err != nil {
 		return 0, fmt.Errorf("stream %s: read message %d: %w", name, state.LastSeq, err)
 	}
