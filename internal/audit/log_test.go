@@ -102,7 +102,7 @@ func set(position uint64, e events.Recorded) string {
 func TestVerifyNamesTheFirstBadPositionOfALog(t *testing.T) {
 	l := tradedLog(t, fewer(900, 250), newSeed(t))
 	at := l.head / 2
-	for l.event(at).Version == 1 {
+	for l.event(at).Version == 1 || l.event(at).Type == "inventory.sku-claimed.v1" {
 		at++
 	}
 	e := l.event(at)
