@@ -89,7 +89,7 @@ func (b *backup) fill(ctx context.Context, from string) (err error) {
 	}
 	readOnly := url.URL{Scheme: "file", Path: filepath.ToSlash(live), RawQuery: "mode=ro"}
 	whole := context.WithoutCancel(ctx) // for dial and row, see conn
-	b.conn, err = dial(whole, b.path, "journal_mode = OFF", "synchronous = OFF", "busy_timeout = 10000", "cache_size = -16384")
+	b.conn, err = dial(whole, b.path, "", "journal_mode = OFF", "synchronous = OFF", "busy_timeout = 10000", "cache_size = -16384")
 	if err != nil {
 		return err
 	}

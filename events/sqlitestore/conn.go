@@ -21,13 +21,17 @@ type conn struct {
 	prepared []*stmt
 }
 
-// dial connects to the database file and sets the pragmas.
-func dial(ctx context.Context, path string, pragmas ...string) (*conn, error) {
+// dial connects to the database file, on a virtual file system unless vfs is "", and
+// sets the pragmas.
+func dial(ctx context.Context, path, vfs string, pragmas ...string) (*conn, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
 	name := url.URL{Scheme: "file", Path: filepath.ToSlash(absolute)}
+	if vfs != "" {
+		name.RawQuery = url.Values{"vfs": {vfs}}.Encode()
+	}
 	c, err := new(sqlite.Driver).Open(name.String())
 	if err != nil {
 		return nil, err

@@ -28,8 +28,8 @@ type reader struct {
 	log, stream, at *stmt
 }
 
-func newReader(ctx context.Context, path string) (*reader, error) {
-	c, err := dial(ctx, path, "busy_timeout = 1000", "query_only = ON", "cache_size = -16384") // 16 MiB
+func newReader(ctx context.Context, path, vfs string) (*reader, error) {
+	c, err := dial(ctx, path, vfs, "busy_timeout = 1000", "query_only = ON", "cache_size = -16384") // 16 MiB
 	if err != nil {
 		return nil, err
 	}

@@ -61,6 +61,7 @@ const (
 // Store is an [events.Store] in a SQLite file.
 type Store struct {
 	path  string
+	vfs   string // of SQLite; "" is the operating system's files
 	logID string
 	lock  *flock.Flock
 	tail  *events.Tail
@@ -82,7 +83,14 @@ type Store struct {
 //
 // A log that was not closed, because its process or machine died, opens with
 // all that was acknowledged.
-func Open(path string) (*Store, error) { return open(path, "") }
+func Open(path string, options ...Option) (*Store, error) { return open(path, "", options...) }
+
+// An Option says how a log is opened.
+type Option func(*Store)
+
+// OnVFS has SQLite reach the log's files through the virtual file system that is
+// registered with the driver under that name, such as one that makes disks fail.
+func OnVFS(name string) Option { return func(s *Store) { s.vfs = name } }
 
 // Create makes an empty log of that identity, a UUID, in the file at path, in
 // which there must be nothing yet. It is for a log that is brought here from
@@ -96,7 +104,7 @@ func Create(path, logID string) (*Store, error) {
 
 // open opens the log in the file at path, or makes one: of any identity if logID
 // is "".
-func open(path, logID string) (*Store, error) {
+func open(path, logID string, options ...Option) (*Store, error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // so that the lock is the file's, whatever it is called
 	}
@@ -108,6 +116,9 @@ func open(path, logID string) (*Store, error) {
 		path: path, lock: held, heads: newHeads(), places: newPlaces(),
 		pool: make(chan *reader, readers), done: make(chan struct{}), walLimit: walLimit,
 	}
+	for _, set := range options {
+		set(s)
+	}
 	if err := s.open(context.Background(), logID); err != nil {
 		return nil, errors.Join(fmt.Errorf("open log %s: %w", path, err), s.release())
 	}
@@ -118,7 +129,7 @@ func (s *Store) open(ctx context.Context, logID string) error {
 	if err := private(s.path); err != nil {
 		return err
 	}
-	c, err := dial(ctx, s.path, "busy_timeout = 1000", "journal_mode = WAL", "synchronous = FULL",
+	c, err := dial(ctx, s.path, s.vfs, "busy_timeout = 1000", "journal_mode = WAL", "synchronous = FULL",
 		fmt.Sprintf("wal_autocheckpoint = %d", autocheckpoint), "cache_size = -65536") // 64 MiB
 	if err != nil {
 		return err
@@ -139,7 +150,7 @@ func (s *Store) open(ctx context.Context, logID string) error {
 		return err
 	}
 	for range readers {
-		r, err := newReader(ctx, s.path)
+		r, err := newReader(ctx, s.path, s.vfs)
 		if err != nil {
 			return err
 		}
