@@ -83,14 +83,11 @@ type Store struct {
 //
 // A log that was not closed, because its process or machine died, opens with
 // all that was acknowledged.
-func Open(path string, options ...Option) (*Store, error) { return open(path, "", options...) }
+func Open(path string) (*Store, error) { return open(path, "", "") }
 
-// An Option says how a log is opened.
-type Option func(*Store)
-
-// OnVFS has SQLite reach the log's files through the virtual file system that is
-// registered with the driver under that name, such as one that makes disks fail.
-func OnVFS(name string) Option { return func(s *Store) { s.vfs = name } }
+// OpenOn is Open, with the files of the log reached through the virtual file system
+// that is registered with SQLite as vfs, such as one that makes disks fail.
+func OpenOn(vfs, path string) (*Store, error) { return open(path, vfs, "") }
 
 // Create makes an empty log of that identity, a UUID, in the file at path, in
 // which there must be nothing yet. It is for a log that is brought here from
@@ -99,12 +96,12 @@ func Create(path, logID string) (*Store, error) {
 	if id, err := uuid.Parse(logID); err != nil || id.String() != logID {
 		return nil, fmt.Errorf("create log %s: its identity %q is no UUID", path, logID)
 	}
-	return open(path, logID)
+	return open(path, "", logID)
 }
 
 // open opens the log in the file at path, or makes one: of any identity if logID
 // is "".
-func open(path, logID string, options ...Option) (*Store, error) {
+func open(path, vfs, logID string) (*Store, error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // so that the lock is the file's, whatever it is called
 	}
@@ -113,11 +110,8 @@ func open(path, logID string, options ...Option) (*Store, error) {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
 	s := &Store{
-		path: path, lock: held, heads: newHeads(), places: newPlaces(),
+		path: path, vfs: vfs, lock: held, heads: newHeads(), places: newPlaces(),
 		pool: make(chan *reader, readers), done: make(chan struct{}), walLimit: walLimit,
-	}
-	for _, set := range options {
-		set(s)
 	}
 	if err := s.open(context.Background(), logID); err != nil {
 		return nil, errors.Join(fmt.Errorf("open log %s: %w", path, err), s.release())
