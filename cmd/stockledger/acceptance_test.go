@@ -27,15 +27,6 @@ func salesOnSharedStores(t *testing.T) salesLines {
 	return readSales(t, most)
 }
 
-// fewAtOnce are the rows that the import of a part of the file has under way, so
-// that it lasts long enough to be killed.
-func fewAtOnce(sales salesLines) []string {
-	if len(sales.lines) < 5000 {
-		return []string{"--in-flight", "8"}
-	}
-	return nil
-}
-
 func TestRealSalesOnAClusterOfNATSServers(t *testing.T) {
 	sales := salesOnSharedStores(t)
 	t.Parallel()

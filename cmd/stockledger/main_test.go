@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/stockledger/stockledger/internal/race"
 )
 
 // The test binary is also the program, so that scripts and tests run real
@@ -27,9 +29,14 @@ func TestScripts(t *testing.T) {
 			"ready": scriptReady,
 			"exits": scriptExits,
 		},
+		Condition: func(name string) (bool, error) {
+			if name == "race" {
+				return race.On, nil
+			}
+			return false, fmt.Errorf("there is no condition %q", name)
+		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("STOCKLEDGER_SERVER", "nats://127.0.0.1:1") // nobody
-			env.Setenv("STOCKLEDGER_HTTP", "127.0.0.1:0")          // tests run side by side
 			env.Setenv("STOCKLEDGER_HTTP", "127.0.0.1:0")          // many at once
 			env.Setenv("TMPDIR", env.WorkDir)
 			env.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE")) // a second for each process otherwise
