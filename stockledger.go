@@ -197,6 +197,12 @@ func (l *Ledger) Query(ctx context.Context, name string, body []byte) (any, erro
 	return l.models.Query(ctx, name, body)
 }
 
+// Recall answers a query at once, when the whole answer is in memory; see
+// [projections.Models.Recall]. Query answers any other.
+func (l *Ledger) Recall(name string, body []byte) (answer any, found bool) {
+	return l.models.Recall(name, body)
+}
+
 // QueryNames are the names that Query knows, each with a line on what it answers.
 func (l *Ledger) QueryNames() map[string]string {
 	names := projections.QueryNames()

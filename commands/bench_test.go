@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,8 +45,10 @@ func BenchmarkAdjust(b *testing.B) {
 				b.Run(fmt.Sprintf("%s/items=%d/callers=%d", store.name, items, callers), func(b *testing.B) {
 					log := store.open(b)
 					defer log.Close()
+					var groups atomic.Int64
 					engine, err := commands.Open(b.Context(), commands.Config{
 						Store: log, Index: upToDate{store: log}, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+						Observe: func(int, int, time.Duration) { groups.Add(1) },
 					})
 					require.NoError(b, err)
 					defer engine.Close()
@@ -57,6 +60,7 @@ func BenchmarkAdjust(b *testing.B) {
 						_, err := engine.Do(b.Context(), commands.Envelope{Key: fmt.Sprint("key-", n), Actor: "bench"}, adjustOne(items))
 						return err
 					})
+					b.ReportMetric(float64(b.N)/float64(groups.Load()), "commands/group")
 				})
 			}
 		}
@@ -100,7 +104,9 @@ func measure(b *testing.B, callers int, do func(n int64) error) {
 	b.Helper()
 	took := make([]time.Duration, b.N)
 	var next atomic.Int64
+	b.ReportAllocs()
 	b.ResetTimer()
+	used := cpu(b)
 	together(callers, func(int) {
 		for {
 			n := next.Add(1)
@@ -117,7 +123,16 @@ func measure(b *testing.B, callers int, do func(n int64) error) {
 	})
 	b.StopTimer()
 	slices.Sort(took)
+	b.ReportMetric((cpu(b)-used).Seconds()*1e6/float64(b.N), "cpu-µs/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 	b.ReportMetric(0, "ns/op")
+}
+
+// cpu is what this process has taken of the processors so far, which says what a
+// command costs also where others work on the machine.
+func cpu(b *testing.B) time.Duration {
+	var used syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &used))
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

@@ -125,12 +125,14 @@ func (c *cache) pin(ctx context.Context, stream string) (*entry, error) {
 	return e, nil
 }
 
-func (c *cache) unpin(e *entry) {
+func (c *cache) unpin(pinned ...*entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e.pins--
-	if e.pins == 0 && c.entries[e.stream] == e {
-		c.rest(e)
+	for _, e := range pinned {
+		e.pins--
+		if e.pins == 0 && c.entries[e.stream] == e {
+			c.rest(e)
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -31,7 +30,7 @@ func (t *term) sealAll() {
 // seal writes the answer, and turns what was decided into the events to be
 // stored: it names the command, and links the events to their streams' chains.
 func (o *outcome) seal() error {
-	answer, err := json.Marshal(o.result)
+	answer, err := answerJSON(o.result)
 	if err != nil {
 		return err
 	}

@@ -128,7 +128,7 @@ func (d *decision) run() (result any, err error) {
 	}
 	// It changed nothing, and must change nothing when it is sent again.
 	stream := events.CommandStream(d.job.env.Key)
-	if d.job.pinned[stream] == nil {
+	if d.job.pinned.of(stream) == nil {
 		return nil, missing{streams: []string{stream}}
 	}
 	d.record(stream, events.CommandAccepted{CommandID: d.job.env.Key})
@@ -152,8 +152,6 @@ func (e *Engine) end(j *job, again error) {
 }
 
 func (e *Engine) unpin(j *job) {
-	for _, pinned := range j.pinned {
-		e.cache.unpin(pinned)
-	}
-	j.pinned = nil
+	e.cache.unpin(j.pinned.all...)
+	j.pinned = pins{}
 }

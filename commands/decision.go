@@ -147,7 +147,7 @@ func unlessIgnored(ignore bool, err error) error {
 func (d *decision) need(streams ...string) error {
 	var m missing
 	for _, stream := range streams {
-		if d.job.pinned[stream] == nil {
+		if d.job.pinned.of(stream) == nil {
 			m.streams = append(m.streams, stream)
 		}
 	}
@@ -184,8 +184,8 @@ func (d *decision) location(id string) (*domain.Location, error) {
 
 func aggregateOf[A aggregate](d *decision, stream string) (A, error) {
 	var none A
-	pinned, ok := d.job.pinned[stream]
-	if !ok {
+	pinned := d.job.pinned.of(stream)
+	if pinned == nil {
 		return none, missing{streams: []string{stream}}
 	}
 	d.begin(pinned)
@@ -205,7 +205,7 @@ func (d *decision) record(stream string, facts ...events.Fact) {
 	if len(facts) == 0 {
 		return
 	}
-	e := d.job.pinned[stream]
+	e := d.job.pinned.of(stream)
 	d.begin(e)
 	for _, fact := range facts {
 		version := e.version + e.ahead + 1

@@ -1,8 +1,6 @@
 package commands
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
@@ -413,14 +411,4 @@ func first(errs ...error) error {
 		}
 	}
 	return nil
-}
-
-// digest identifies a command's name and body, however the body was written.
-func digest(c Command) (string, error) {
-	body, err := json.Marshal(c, json.Deterministic(true), jsontext.ReorderRawObjects(true))
-	if err != nil {
-		return "", fmt.Errorf("digest of %s: %w", c.Name(), err)
-	}
-	sum := sha256.Sum256(slices.Concat([]byte(c.Name()), []byte{0}, body))
-	return hex.EncodeToString(sum[:]), nil
 }

@@ -100,7 +100,7 @@ type job struct {
 
 	// What was fetched.
 	streams  []string
-	pinned   map[string]*entry
+	pinned   pins
 	found    map[lookup][]Ref
 	archives map[string]*archive // by item
 	prior    *remembered         // the commit of the key, if it was carried out before

@@ -17,8 +17,7 @@ func (e *Engine) fetch(ctx context.Context, j *job) error {
 	e.mu.Unlock()
 
 	j.streams = slices.Clone(j.missing.streams)
-	j.pinned = make(map[string]*entry, 1)
-	j.found = make(map[lookup][]Ref)
+	j.pinned, j.found = pins{}, nil
 	j.read = 0
 	j.seen = e.config.Index.Position()
 	if j.prior == nil && j.keyed {
@@ -40,17 +39,51 @@ func (e *Engine) fetch(ctx context.Context, j *job) error {
 		}
 	}
 	for _, stream := range j.streams {
-		if j.pinned[stream] != nil {
+		if j.pinned.of(stream) != nil {
 			continue
 		}
 		pinned, err := e.cache.pin(ctx, stream)
 		if err != nil {
 			return err
 		}
-		j.pinned[stream] = pinned
+		j.pinned.add(pinned)
 		j.read = max(j.read, pinned.read)
 	}
 	return e.fetchArchive(ctx, j)
+}
+
+// pins are the aggregates that a job holds. Most have one or two, for which a map
+// would cost more than all else that is done to fetch them.
+type pins struct {
+	all []*entry
+	by  map[string]*entry // by stream, once there are more than fewPins
+}
+
+const fewPins = 8
+
+func (p *pins) of(stream string) *entry {
+	if p.by != nil {
+		return p.by[stream]
+	}
+	for _, e := range p.all {
+		if e.stream == stream {
+			return e
+		}
+	}
+	return nil
+}
+
+func (p *pins) add(e *entry) {
+	p.all = append(p.all, e)
+	switch {
+	case p.by != nil:
+		p.by[e.stream] = e
+	case len(p.all) > fewPins:
+		p.by = make(map[string]*entry, len(p.all))
+		for _, e := range p.all {
+			p.by[e.stream] = e
+		}
+	}
 }
 
 func (j *job) want(stream string) { j.streams = append(j.streams, stream) }
@@ -85,6 +118,9 @@ func (e *Engine) lookup(ctx context.Context, j *job, at lookup) ([]Ref, error) {
 	all, err := e.config.Index.Find(ctx, at.kind, at.key)
 	if err != nil {
 		return nil, fmt.Errorf("look up %s %s: %w", at.kind, at.key, err)
+	}
+	if j.found == nil {
+		j.found = make(map[lookup][]Ref, 1)
 	}
 	j.found[at] = all
 	return all, nil

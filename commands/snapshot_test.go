@@ -455,7 +455,7 @@ func TestSnapshotsThatFailFailNothing(t *testing.T) {
 	s := openShop(t, store, func(c *commands.Config) {
 		c.Snapshots, c.Logger = broken{}, slog.New(slog.NewTextHandler(&told, nil))
 	})
-	s.SnapshotEvery(10, 10)
+	s.SnapshotEvery(10, 1000) // copied, as what waits to be read when the engine closes is left
 	for range 50 {
 		s.do("adjust-inventory-levels", `[{"inventory_item_id":"cup","location_id":"paris","adjustment":1}]`)
 	}

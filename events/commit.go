@@ -15,6 +15,9 @@ func (c Commit) Spans() []Span {
 	if len(c) == 0 {
 		panic("events: an empty commit")
 	}
+	if len(c) == 1 && c[0].Version > 0 { // as most are, and without a map
+		return []Span{{c[0].Stream, c[0].Version - 1, c[0].Version}}
+	}
 	spans := make([]Span, 0, min(len(c), 8))
 	index := make(map[string]int, len(c))
 	for _, e := range c {

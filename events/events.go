@@ -113,11 +113,11 @@ type Commit []Recorded
 // Record makes the next event of a stream, given the version and the hash of
 // the one before it. Position is left to the store.
 func Record(stream string, after uint64, prev Hash, fact Fact, meta *Meta) (Recorded, error) {
-	data, err := json.Marshal(fact)
+	data, err := Marshal(fact)
 	if err != nil {
 		return Recorded{}, fmt.Errorf("encode %s: %w", fact.EventType(), err)
 	}
-	metaJSON, err := json.Marshal(meta)
+	metaJSON, err := Marshal(meta)
 	if err != nil {
 		return Recorded{}, fmt.Errorf("encode metadata of %s: %w", fact.EventType(), err)
 	}
@@ -134,23 +134,23 @@ func Record(stream string, after uint64, prev Hash, fact Fact, meta *Meta) (Reco
 // length as eight bytes, big endian. It is over the stored bytes, so it holds
 // whatever a later version of the ledger makes of them.
 func (e Recorded) Link() Hash {
-	h := sha256.New()
-	var n [8]byte
-	number := func(v uint64) {
-		binary.BigEndian.PutUint64(n[:], v)
-		h.Write(n[:])
-	}
-	h.Write(e.Prev[:])
+	// One buffer and one call, with nothing left for the garbage collector, take
+	// half the time of a hash that is written to bit by bit.
+	w := writers.Get().(*Writer)
+	defer writers.Put(w)
+	w.Reset()
+	number := func(v uint64) { w.text = binary.BigEndian.AppendUint64(w.text, v) }
+	w.text = append(w.text, e.Prev[:]...)
 	number(uint64(len(e.Stream)))
-	h.Write([]byte(e.Stream))
+	w.Raw(e.Stream)
 	number(e.Version)
 	number(uint64(len(e.Type)))
-	h.Write([]byte(e.Type))
+	w.Raw(e.Type)
 	number(uint64(len(e.Data)))
-	h.Write(e.Data)
+	w.text = append(w.text, e.Data...)
 	number(uint64(len(e.Meta)))
-	h.Write(e.Meta)
-	return Hash(h.Sum(nil))
+	w.text = append(w.text, e.Meta...)
+	return sha256.Sum256(w.text)
 }
 
 // Verify checks that the event follows prev, the event before it in its stream

@@ -186,6 +186,45 @@ func (s *scanner) skip() string {
 	return ""
 }
 
+// deepest is how far values may be nested that a scanner follows.
+const deepest = 64
+
+// value passes a value that is as encoding/json writes it: compact, without
+// anything that it would escape, and without anything that is no JSON.
+func (s *scanner) value(depth int) {
+	switch {
+	case s.failed, s.at == len(s.text), depth == deepest:
+		s.fail()
+	case s.text[s.at] == '"':
+		s.plainString()
+	case s.next('{'):
+		for more := !s.next('}'); more && !s.failed; {
+			s.plainString()
+			s.expect(':')
+			s.value(depth + 1)
+			if more = s.next(','); !more {
+				s.expect('}')
+			}
+		}
+	case s.next('['):
+		for more := !s.next(']'); more && !s.failed; {
+			s.value(depth + 1)
+			if more = s.next(','); !more {
+				s.expect(']')
+			}
+		}
+	case s.word("null"), s.word("true"), s.word("false"):
+	default:
+		s.quantity()
+	}
+}
+
+func (s *scanner) plainString() {
+	if !plain(s.string()) {
+		s.fail()
+	}
+}
+
 // closing is where the string ends that begins here, escapes and all.
 func (s *scanner) closing() int {
 	for at := s.at + 1; at < len(s.text); at++ {

@@ -199,3 +199,20 @@ func (m *Models) JoinsAnEndedFeed() bool {
 	m.main = main
 	return joined
 }
+
+// HoldAll has the models that are served fold nothing until release is called.
+func (m *Models) HoldAll(t testing.TB) (release func()) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.lines {
+		l.serves.hold()
+	}
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for _, l := range m.lines {
+			l.serves.release()
+		}
+	}
+}

@@ -16,10 +16,16 @@ const (
 	near = 3 * queued * events.MaxBatch
 
 	// linger is how long the feed lets events gather when they come in quick
-	// succession and nobody waits for them. Seven transactions for a handful of
-	// events cost more than the events: at 64 callers this doubles the commands a
-	// second. An event that comes alone is folded at once.
-	linger = 25 * time.Millisecond
+	// succession and nobody waits for them: for each that came last time so long,
+	// within bounds. A transaction writes every page it touches to the -wal file, so
+	// that an event takes both models 90 µs of processor time among 50, 53 among 400
+	// and 34 among 2,000. An event that comes alone is folded at once.
+	linger        = 250 * time.Microsecond
+	leastLinger   = 25 * time.Millisecond
+	longestLinger = 100 * time.Millisecond
+
+	// gathered is how many events that have gathered are folded together at most.
+	gathered = 4 * events.MaxBatch
 
 	// firstPause and longestPause are between attempts to read a log that fails,
 	// or to write the file of a model.
@@ -133,6 +139,8 @@ func (c *core) feed(ctx context.Context, f *feed) {
 	quiet := time.NewTimer(0)
 	defer quiet.Stop()
 	after := f.after
+	var waiting []*event // that have gathered, and have not been handed on
+	rested := false
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		for batch, err := range c.store.Subscribe(ctx, after) {
 			if err != nil {
@@ -142,19 +150,27 @@ func (c *core) feed(ctx context.Context, f *feed) {
 				break
 			}
 			after = batch[len(batch)-1].Position
-			if !c.hand(f, after, read(batch)) || c.join(f) {
+			full := len(batch) == events.MaxBatch
+			waiting = append(waiting, read(batch)...)
+			if rested && full && len(waiting) < gathered && !c.atEnd(ctx, after) {
+				continue
+			}
+			came := len(waiting)
+			if !c.hand(f, after, waiting) || c.join(f) {
 				return
 			}
-			pause = firstPause
+			waiting, rested, pause = nil, false, firstPause
 			select {
 			case <-quiet.C: // for a while before this batch
 			default:
-				if len(batch) < events.MaxBatch && c.atEnd(ctx, after) {
-					c.rest(ctx, linger)
+				if !full && c.atEnd(ctx, after) {
+					c.rest(ctx, min(max(leastLinger, time.Duration(came)*linger), longestLinger))
+					rested = true
 				}
 			}
-			quiet.Reset(linger)
+			quiet.Reset(leastLinger)
 		}
+		after, waiting = f.after, nil // the rest is read again
 		if ctx.Err() != nil {
 			return
 		}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -40,7 +41,9 @@ type file struct {
 	db      *sql.DB       // for pages, which may take their time
 	short   *sql.DB       // for lookups, so that neither a fold nor the engine ever waits for a page
 	writer  *writer
-	lookups sync.Map // of *sql.Stmt by text; every text is a constant
+	lookups sync.Map     // of *sql.Stmt by text; every text is a constant
+	keys    chan *writer // connections that only read, for the engine; nil stands for one that is not open yet
+	levels  *levelCache  // that readers of the levels share; nil when there are none
 }
 
 const checkpointSchema = `CREATE TABLE checkpoint (
@@ -54,8 +57,11 @@ const checkpointSchema = `CREATE TABLE checkpoint (
 // log, and says which event is the last in it.
 func openFile(ctx context.Context, cfg Config, d definition, e entry, head uint64) (_ *file, at uint64, err error) {
 	f := &file{
-		path: filepath.Join(cfg.Dir, e.File),
+		path: filepath.Join(cfg.Dir, e.File), keys: make(chan *writer, readers),
 		held: cmp.Or(cfg.held, defaultHeld), few: cmp.Or(cfg.few, defaultFew), longest: cmp.Or(cfg.longest, longest),
+	}
+	for range readers {
+		f.keys <- nil
 	}
 	logID := cfg.Store.LogID()
 	defer func() {
@@ -191,6 +197,12 @@ func (f *file) close() error {
 	if f.db != nil {
 		errs = append(errs, f.db.Close(), f.short.Close())
 	}
+	for range readers {
+		if one := <-f.keys; one != nil {
+			errs = append(errs, one.close())
+		}
+	}
+	close(f.keys)
 	if f.writer != nil {
 		errs = append(errs, f.writer.close()) // last, so that SQLite folds the -wal file in
 	}
@@ -216,6 +228,27 @@ func (f *file) lookup(ctx context.Context, text string, args ...any) (*sql.Rows,
 		}
 	}
 	return stmt.(*sql.Stmt).QueryContext(ctx, args...)
+}
+
+// ask is lookup for what the engine asks with every command; it hands every row to
+// do. It speaks to the driver directly: 19 allocations of 460 bytes and not 31 of 925.
+func (f *file) ask(ctx context.Context, text string, do func([]driver.Value) error, args ...driver.Value) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	one, open := <-f.keys // each is in use for microseconds
+	if !open {
+		return errClosing
+	}
+	defer func() { f.keys <- one }()
+	if one == nil {
+		opened, err := openWriter(context.WithoutCancel(ctx), f.path, "query_only(1)", "busy_timeout(5000)")
+		if err != nil {
+			return err
+		}
+		one = opened
+	}
+	return one.query(text, do, args...)
 }
 
 // atOnce has a query find all its rows before it yields the first. The driver
@@ -262,6 +295,7 @@ func first[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) (row
 // of a rebuild, and guards against what does not happen here.
 type writer struct {
 	conn       driver.Conn
+	ran        uint                   // statements
 	statements map[string]driver.Stmt // by text; every text is a constant
 	args       []driver.NamedValue
 }
@@ -293,6 +327,9 @@ func (w *writer) transact(do func(*writer) error) (err error) {
 	return w.exec(`COMMIT`)
 }
 
+// breathe is after how many statements a writer lets others run.
+const breathe = 4
+
 // exec runs a statement. Args are int64, string, []byte, bool or nil.
 func (w *writer) exec(text string, args ...driver.Value) error {
 	stmt, err := w.prepare(text)
@@ -300,6 +337,9 @@ func (w *writer) exec(text string, args ...driver.Value) error {
 		return err
 	}
 	_, err = stmt.(driver.StmtExecContext).ExecContext(context.Background(), w.bind(args))
+	if w.ran++; w.ran%breathe == 0 {
+		runtime.Gosched()
+	}
 	return err
 }
 

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"database/sql/driver"
 	"fmt"
 )
 
@@ -11,21 +12,21 @@ type Ref = struct{ Item, ID string }
 // Command finds the last event of the commit of a command key, and the digest of
 // the command that had it.
 func (m *Models) Command(ctx context.Context, key string) (position uint64, digest string, found bool, err error) {
-	type answer struct {
-		position uint64
-		digest   string
-	}
 	m, done, err := m.pin(ofMovements)
 	if err != nil {
 		return 0, "", false, err
 	}
 	defer done()
-	rows, err := m.movements.file.lookup(ctx, `SELECT position, digest FROM commands WHERE command_id = ?`, key)
-	a, found, err := first(rows, err, func(s scanner) (a answer, err error) { return a, s.Scan(&a.position, &a.digest) })
+	err = m.movements.file.ask(ctx, `SELECT position, digest FROM commands WHERE command_id = ?`, func(row []driver.Value) error {
+		at, _ := row[0].(int64)
+		position, found = uint64(at), true //nolint:gosec // it was stored from a position
+		digest, _ = row[1].(string)
+		return nil
+	}, key)
 	if err != nil {
 		return 0, "", false, fmt.Errorf("find command %s: %w", key, err)
 	}
-	return a.position, a.digest, found, nil
+	return position, digest, found, nil
 }
 
 // Find lists what a key points at, oldest first:

@@ -1,6 +1,10 @@
 package projections
 
-import "context"
+import (
+	"context"
+
+	"github.com/stockledger/stockledger/events"
+)
 
 // inventoryQueries ask what there is now.
 var inventoryQueries = map[string]query{
@@ -14,10 +18,13 @@ var inventoryQueries = map[string]query{
 		}),
 	"retrieve-stock-location": ask("a stock location, by id", ofInventory,
 		func(ctx context.Context, m *Models, p byID) (Location, error) { return m.RetrieveLocation(ctx, p.ID) }),
-	"available-quantity": ask("stocked less reserved of an item over location_ids", ofInventory, sum((*Models).AvailableQuantity)),
-	"stocked-quantity":   ask("what is in stock of an item over location_ids", ofInventory, sum((*Models).StockedQuantity)),
-	"reserved-quantity":  ask("what is reserved of an item over location_ids", ofInventory, sum((*Models).ReservedQuantity)),
-	"confirm-inventory":  ask("whether a quantity of an item, or a basket of lines, is available over location_ids", ofInventory, confirmed),
+	"available-quantity": sums("stocked less reserved of an item over location_ids", (*Models).AvailableQuantity, events.Quantity.Minus),
+	"stocked-quantity": sums("what is in stock of an item over location_ids", (*Models).StockedQuantity,
+		func(stocked, _ events.Quantity) events.Quantity { return stocked }),
+	"reserved-quantity": sums("what is reserved of an item over location_ids", (*Models).ReservedQuantity,
+		func(_, reserved events.Quantity) events.Quantity { return reserved }),
+	"confirm-inventory": remembering(
+		ask("whether a quantity of an item, or a basket of lines, is available over location_ids", ofInventory, confirmed), recallConfirmed),
 	"variant-availability": ask("how many of variants can be made, over location_ids, a sales channel or all locations", ofInventory,
 		func(ctx context.Context, m *Models, q VariantQuestion) (Variants, error) {
 			return m.VariantAvailability(ctx, q)

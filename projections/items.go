@@ -235,6 +235,7 @@ func (f *itemsFold) flush(w *writer) error {
 	if err := f.items.flush(write(insert), write(update)); err != nil {
 		return err
 	}
+	f.totals.order()
 	return f.totals.flush(
 		func(r *row[totals]) error {
 			t := &r.value
@@ -329,13 +330,6 @@ func (m *Models) RetrieveItem(ctx context.Context, id string) (RetrievedItem, er
 	}
 	it.Available = it.Stocked.Minus(it.Reserved)
 	return RetrievedItem{it, levels}, nil
-}
-
-// hasItem reports whether an item lives.
-func (m *Models) hasItem(ctx context.Context, id string) (bool, error) {
-	rows, err := m.inventory.file.lookup(ctx, `SELECT 1 FROM items WHERE id = ? AND deleted_at IS NULL`, id)
-	_, found, err := first(rows, err, func(s scanner) (one int, err error) { return one, s.Scan(&one) })
-	return found, err
 }
 
 func itemNotFound(id string) error {

@@ -49,10 +49,14 @@ CREATE TABLE levels (
 	fold:    newLevelsFold,
 }
 
-type levelsFold struct{ *rows[string, Level] }
+type levelsFold struct {
+	*rows[string, Level]
+	cache *levelCache // what readers have of it
+}
 
 func newLevelsFold(f *file) fold {
-	return levelsFold{newRows(f, "level", func(id string) (row[Level], bool, error) {
+	f.levels = newLevelCache()
+	return levelsFold{cache: f.levels, rows: newRows(f, "level", func(id string) (row[Level], bool, error) {
 		rows, err := f.lookup(context.Background(), `SELECT `+levelColumns+`, position FROM levels WHERE id = ?`, id)
 		return first(rows, err, func(s scanner) (r row[Level], err error) {
 			r.value, err = scanLevel(s, &r.position)
@@ -61,7 +65,20 @@ func newLevelsFold(f *file) fold {
 	})}
 }
 
+// trim implements fold.
+func (f levelsFold) trim() {
+	f.rows.trim()
+	f.cache.settle()
+}
+
+// forget implements fold.
+func (f levelsFold) forget() {
+	f.rows.forget()
+	f.cache.settle()
+}
+
 func (f levelsFold) apply(e *event) error {
+	f.cache.touch(e.Stream)
 	switch fact := e.fact.(type) {
 	case events.LevelCreated:
 		return f.add(e, fact.LevelID, Level{
@@ -151,6 +168,7 @@ func (f levelsFold) flush(w *writer) error {
 		return levelsUpdate.write(w, l.holding(), was.holding(),
 			storeDocument(l.Metadata), int64(l.Version), storeMoment(l.Updated), r.position)
 	}
+	f.order()
 	return f.rows.flush(insert, update)
 }
 

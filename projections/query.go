@@ -23,10 +23,16 @@ const patience = 5 * time.Second
 // this is the work of one of a few readers, for which everybody else waits.
 const longest = 15 * time.Second
 
+// recallMost is how long a body is at most for Recall, in bytes. What that does not
+// answer is decoded twice, and its caller may have others wait meanwhile.
+const recallMost = 4 << 10
+
 // A query answers one name.
 type query struct {
 	QueryShape
 	run func(ctx context.Context, m *Models, body []byte) (any, error)
+	// recall answers from memory, if the answer is there; nil is that it never is.
+	recall func(m *Models, body []byte) (answer any, found bool)
 }
 
 // A QueryShape describes a query.
@@ -88,34 +94,67 @@ func (m *Models) Query(ctx context.Context, name string, body []byte) (any, erro
 	return q.run(ctx, m, body)
 }
 
+// Recall answers a query as Query does, when the whole answer is in memory and
+// contains the position asked for: it neither reads a file nor waits. Otherwise,
+// and whatever is wrong with the query, it finds nothing, and Query is to be asked.
+func (m *Models) Recall(name string, body []byte) (answer any, found bool) {
+	if q := queries[name]; q.recall != nil && len(body) <= recallMost {
+		return q.recall(m, body)
+	}
+	return nil, false
+}
+
 // A params is what a query is asked with.
 type params interface{ check() error }
 
 // ask makes a query of parameters of type P, answered from one of the models.
 func ask[P params, R any](about string, of source, answer func(context.Context, *Models, P) (R, error)) query {
-	return query{QueryShape{about, *new(P), *new(R), false}, func(ctx context.Context, m *Models, body []byte) (any, error) {
-		var asked struct {
-			After uint64 `json:"after"`
-			Of    P      `json:",embed"`
-		}
-		if len(body) == 0 {
-			body = []byte("{}")
-		}
-		if err := json.Unmarshal(body, &asked, json.RejectUnknownMembers(true)); err != nil {
-			return nil, decodeFault(err)
-		}
-		if err := asked.Of.check(); err != nil {
+	return query{QueryShape: QueryShape{about, *new(P), *new(R), false}, run: func(ctx context.Context, m *Models, body []byte) (any, error) {
+		after, asked, err := decode[P](body)
+		if err != nil {
 			return nil, err
 		}
-		if err := m.catchUp(ctx, asked.After, of); err != nil {
+		if err := m.catchUp(ctx, after, of); err != nil {
 			return nil, err
 		}
-		result, err := within(ctx, m.longest, func(ctx context.Context) (R, error) { return answer(ctx, m, asked.Of) })
+		result, err := within(ctx, m.longest, func(ctx context.Context) (R, error) { return answer(ctx, m, asked) })
 		if err != nil {
 			return nil, err
 		}
 		return result, nil
 	}}
+}
+
+// remembering is a query of quantities that recalls its answer from the levels of
+// the item, when they are in memory.
+func remembering[P params](q query, recall func(P) (item string, answer func(*itemLevels) any)) query {
+	q.recall = func(m *Models, body []byte) (any, bool) {
+		after, asked, err := decode[P](body)
+		if err != nil {
+			return nil, false
+		}
+		item, answer := recall(asked)
+		if found := m.recallLevels(item, after); found != nil {
+			return answer(found), true
+		}
+		return nil, false
+	}
+	return q
+}
+
+// decode reads the parameters of a query, and the position it asks for.
+func decode[P params](body []byte) (after uint64, of P, err error) {
+	var asked struct {
+		After uint64 `json:"after"`
+		Of    P      `json:",embed"`
+	}
+	if len(body) == 0 {
+		body = []byte("{}")
+	}
+	if err := json.Unmarshal(body, &asked, json.RejectUnknownMembers(true)); err != nil {
+		return 0, of, decodeFault(err)
+	}
+	return asked.After, asked.Of, asked.Of.check()
 }
 
 // within bounds the time that an answer takes.
@@ -190,11 +229,18 @@ type Sum struct {
 	Quantity events.Quantity `json:"quantity"`
 }
 
-func sum(of func(*Models, context.Context, string, []string) (events.Quantity, error)) func(context.Context, *Models, places) (Sum, error) {
-	return func(ctx context.Context, m *Models, p places) (Sum, error) {
+// sums is the query for a quantity, which is made of what is stocked and what is
+// reserved when the levels of the item are in memory.
+func sums(about string, of func(*Models, context.Context, string, []string) (events.Quantity, error),
+	made func(stocked, reserved events.Quantity) events.Quantity,
+) query {
+	q := ask(about, ofInventory, func(ctx context.Context, m *Models, p places) (Sum, error) {
 		q, err := of(m, ctx, p.ItemID, p.LocationIDs)
 		return Sum{q}, err
-	}
+	})
+	return remembering(q, func(p places) (string, func(*itemLevels) any) {
+		return p.ItemID, func(found *itemLevels) any { return Sum{made(found.sum(p.LocationIDs))} }
+	})
 }
 
 func required(field, value string) error {

@@ -11,7 +11,6 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
-	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/fault"
 )
 
@@ -177,7 +176,7 @@ func (c *core) caughtUp(ctx context.Context, l *line, one *model, at, least uint
 		return false
 	}
 	l.pace.note(c.clock(), at)
-	if !l.ready && err == nil && at >= least && at+events.MaxBatch >= head && one.file.ready.Load() {
+	if !l.ready && err == nil && at >= least && at+gathered >= head && one.file.ready.Load() {
 		l.ready = true
 		c.logger.Info("a generation of a read model has caught up", "model", l.name(), "generation", one.generation, "position", at)
 	}

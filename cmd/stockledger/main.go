@@ -51,6 +51,9 @@ type program struct {
 	ImportLog importLog `cmd:"" help:"Make a ledger of an exported log."`
 	CopyLog   copyLog   `cmd:"" help:"Move a ledger to another event store."`
 
+	Bench benchCommand `cmd:"" help:"Measure a ledger beside a plain file, a NATS echo and PostgreSQL."`
+	Chaos chaosCommand `cmd:"" help:"Kill a ledger under load, again and again, and see that nothing is lost."`
+
 	Import  importFile `cmd:"" help:"Import items or adjustments from a CSV file, each row exactly once."`
 	Version version    `cmd:"" help:"Show the version."`
 }

@@ -19,9 +19,15 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, natscluster.Leftovers()...) }
 
-func TestStoreOnOneServer(t *testing.T) { run(t, natscluster.Start(t, 1), 1) }
+func TestStoreOnOneServer(t *testing.T) {
+	t.Parallel()
+	run(t, natscluster.Start(t, 1), 1)
+}
 
-func TestStoreOnACluster(t *testing.T) { run(t, natscluster.Start(t, 3), 3) }
+func TestStoreOnACluster(t *testing.T) {
+	t.Parallel()
+	run(t, natscluster.Start(t, 3), 3)
+}
 
 // run runs the suite on one cluster, with a ledger for every log.
 func run(t *testing.T, c *natscluster.Cluster, replicas int) {
@@ -39,9 +45,15 @@ func run(t *testing.T, c *natscluster.Cluster, replicas int) {
 		})
 }
 
-func TestTwoStoresOnOneServer(t *testing.T) { runShared(t, natscluster.Start(t, 1), 1) }
+func TestTwoStoresOnOneServer(t *testing.T) {
+	t.Parallel()
+	runShared(t, natscluster.Start(t, 1), 1)
+}
 
-func TestTwoStoresOnACluster(t *testing.T) { runShared(t, natscluster.Start(t, 3), 3) }
+func TestTwoStoresOnACluster(t *testing.T) {
+	t.Parallel()
+	runShared(t, natscluster.Start(t, 3), 3)
+}
 
 func runShared(t *testing.T, c *natscluster.Cluster, replicas int) {
 	storetest.RunShared(t, func(t *testing.T) (a, b events.Shared) {
@@ -50,9 +62,15 @@ func runShared(t *testing.T, c *natscluster.Cluster, replicas int) {
 	})
 }
 
-func TestLostAnswersOnOneServer(t *testing.T) { runUnknown(t, natscluster.Start(t, 1), 1) }
+func TestLostAnswersOnOneServer(t *testing.T) {
+	t.Parallel()
+	runUnknown(t, natscluster.Start(t, 1), 1)
+}
 
-func TestLostAnswersOnACluster(t *testing.T) { runUnknown(t, natscluster.Start(t, 3), 3) }
+func TestLostAnswersOnACluster(t *testing.T) {
+	t.Parallel()
+	runUnknown(t, natscluster.Start(t, 3), 3)
+}
 
 func runUnknown(t *testing.T, c *natscluster.Cluster, replicas int) {
 	storetest.RunUnknown(t, func(t *testing.T) (s events.Store, lose func(recorded bool)) {
@@ -68,9 +86,15 @@ func runUnknown(t *testing.T, c *natscluster.Cluster, replicas int) {
 	})
 }
 
-func TestLostConnectionsToOneServer(t *testing.T) { runReconnect(t, natscluster.Start(t, 1), 1) }
+func TestLostConnectionsToOneServer(t *testing.T) {
+	t.Parallel()
+	runReconnect(t, natscluster.Start(t, 1), 1)
+}
 
-func TestLostConnectionsToACluster(t *testing.T) { runReconnect(t, natscluster.Start(t, 3), 3) }
+func TestLostConnectionsToACluster(t *testing.T) {
+	t.Parallel()
+	runReconnect(t, natscluster.Start(t, 3), 3)
+}
 
 func runReconnect(t *testing.T, c *natscluster.Cluster, replicas int) {
 	storetest.RunReconnect(t, func(t *testing.T) (s events.Store, cut func()) {

@@ -22,6 +22,8 @@ type writer struct {
 	event, eventSeveral     *stmt
 	place, placeSeveral     *stmt
 	indexed, version        *stmt
+
+	records []events.Recorded // of the append under way; its memory is used again
 }
 
 func (w *writer) prepare() error {
@@ -112,7 +114,11 @@ func (s *Store) transact(
 	if err != nil || n == 0 {
 		return nil, refusal, errors.Join(err, s.abandon(ctx))
 	}
-	records, positions := number(s.tail.Head(), commits[:n])
+	records, positions := number(s.writer.records[:0], s.tail.Head(), commits[:n])
+	defer func() {
+		clear(records)
+		s.writer.records = records
+	}()
 	if err := s.writer.insert(ctx, records); err != nil {
 		return nil, nil, errors.Join(err, s.abandon(ctx))
 	}
@@ -128,6 +134,7 @@ func (s *Store) transact(
 	s.places.wrote(placed)
 	s.places.add(records)
 	s.tail.Add(records...)
+	s.mover.appended(bytesIn(records))
 	s.shorten(ctx)
 	return positions, refusal, nil
 }
@@ -193,10 +200,10 @@ func (s *Store) version(ctx context.Context, stream string) (version uint64, err
 	return version, err
 }
 
-// number gives the events of the commits the positions after head, and returns
-// the last of each commit.
-func number(head uint64, commits []events.Commit) (records []events.Recorded, ends []uint64) {
-	ends = make([]uint64, 0, len(commits))
+// number appends the events of the commits, which get the positions after head, to
+// records, and returns them and the last position of each commit.
+func number(records []events.Recorded, head uint64, commits []events.Commit) ([]events.Recorded, []uint64) {
+	ends := make([]uint64, 0, len(commits))
 	for _, c := range commits {
 		for _, e := range c {
 			head++
@@ -206,6 +213,13 @@ func number(head uint64, commits []events.Commit) (records []events.Recorded, en
 		ends = append(ends, head)
 	}
 	return records, ends
+}
+
+func bytesIn(records []events.Recorded) (n int) {
+	for i := range records {
+		n += len(records[i].Data) + len(records[i].Meta)
+	}
+	return n
 }
 
 // insert writes events.

@@ -26,11 +26,14 @@ func WriteJSON(w http.ResponseWriter, status int, v any) error {
 
 // Status is the HTTP status of an error.
 func Status(err error) int {
-	e := fault.Of(err)
-	if e.Code == "body_too_large" {
-		return http.StatusRequestEntityTooLarge // HTTP has a word of its own for it
+	switch e := fault.Of(err); e.Code { // HTTP has words of its own for these
+	case "body_too_large":
+		return http.StatusRequestEntityTooLarge
+	case "headers_too_large":
+		return http.StatusRequestHeaderFieldsTooLarge
+	default:
+		return e.Kind.Status()
 	}
-	return e.Kind.Status()
 }
 
 // medusaError is how Medusa writes an error. Those that come from here have a

@@ -83,7 +83,7 @@ func (s schemas) operation(route Route) (*openapi3.Operation, error) {
 			o.AddParameter(openapi3.NewHeaderParameter(name).WithSchema(openapi3.NewStringSchema()))
 		}
 	}
-	errs := slices.Concat(route.Errors, []int{http.StatusInternalServerError})
+	errs := slices.Concat(route.Errors, []int{http.StatusInternalServerError, http.StatusRequestHeaderFieldsTooLarge})
 	if route.Scope != "" {
 		o.Security = &openapi3.SecurityRequirements{{"bearer": {}}, {"basic": {}}}
 		o.Extensions = map[string]any{"x-scope": route.Scope}

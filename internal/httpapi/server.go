@@ -35,6 +35,8 @@ const (
 	// idleTimeout is how long a connection without requests stays open.
 	idleTimeout = 2 * time.Minute
 	// maxHeader bounds the headers of a request, and with them its URL, in bytes.
+	// What has more, up to twice as much, is refused in our words; the rest net/http
+	// refuses before it is in memory.
 	maxHeader = 64 << 10
 	// grace is how long closing waits for what is under way.
 	grace = 30 * time.Second
@@ -160,7 +162,7 @@ func Serve(ctx context.Context, config Config) (*Server, error) {
 	}
 	s.streams, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.http = &http.Server{
-		Handler: s.whole(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: s.whole(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 2 * maxHeader,
 		ErrorLog: slog.NewLogLogger(config.Logger.Handler(), slog.LevelWarn),
 	}
 	go func() {
@@ -233,6 +235,10 @@ func (s *Server) whole() http.Handler {
 		alive(timeouts.SetReadDeadline(now.Add(bodyTimeout)))
 		alive(timeouts.SetWriteDeadline(now.Add(answerTimeout)))
 		out.Header().Set("X-Content-Type-Options", "nosniff")
+		if err := headersWithin(r, maxHeader); err != nil {
+			s.refuse(out, r, err)
+			return
+		}
 		if err := s.foreign(crossOrigin, r); err != nil {
 			s.refuse(out, r, err)
 			return
@@ -248,6 +254,22 @@ func (s *Server) whole() http.Handler {
 		}
 		s.mux.ServeHTTP(out, r)
 	})
+}
+
+// headersWithin refuses a request by the bytes of its URL and its headers.
+func headersWithin(r *http.Request, limit int) error {
+	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
+	for name, values := range r.Header {
+		for _, value := range values {
+			size += len(name) + len(value) + len(": \r\n")
+		}
+	}
+	if size <= limit {
+		return nil
+	}
+	return fault.New(fault.Invalid, "headers_too_large",
+		"the URL and the headers have %d bytes, at most %d are allowed; send a query in the body of a POST", size, limit).
+		With("size", size).With("limit", limit)
 }
 
 // alive ends a request whose connection takes no deadline: it is closing.

@@ -128,8 +128,8 @@ func (c *Client) Close() {
 // Command has a command carried out and waits for the answer. A command with a key
 // is sent until it is answered: when no node of the ledger leads for the moment,
 // and when the one that had it died, too. It has one effect all the same. A command
-// without a key is sent again only while nobody is there to hear it. When the ledger
-// had to leave the result out because NATS would not carry it, Result is the
+// without a key is sent again only while nobody is there to hear it, or who is there
+// is too busy to. When the ledger had to leave the result out because NATS would not carry it, Result is the
 // object {"result_omitted": "why, and what to do"}.
 func (c *Client) Command(ctx context.Context, name string, env commands.Envelope, body []byte) (commands.Answer, error) {
 	if err := transport.Carries(env.Key); err != nil {
@@ -146,8 +146,8 @@ func (c *Client) Command(ctx context.Context, name string, env commands.Envelope
 	if err != nil {
 		return commands.Answer{}, err
 	}
-	var answer Answer
-	if err := json.Unmarshal(reply, &answer); err != nil {
+	answer, err := answerIn(reply)
+	if err != nil {
 		return commands.Answer{}, strange(name, err)
 	}
 	return answer.plain(), nil
@@ -170,7 +170,7 @@ func (c *Client) Query(ctx context.Context, name string, body []byte) (json.RawM
 }
 
 // Operate has an operation carried out. It is sent again only while nobody is there
-// to hear it. Body may be nil.
+// to hear it, or who is there is too busy to. Body may be nil.
 func (c *Client) Operate(ctx context.Context, name string, body []byte) (json.RawMessage, error) {
 	m, err := c.insist(ctx, errand{Msg: &nats.Msg{Subject: c.names.operations() + name, Data: body}})
 	if err != nil {

@@ -60,13 +60,16 @@ func (e errand) firstTry() time.Duration {
 // insist sends a request until it is answered, or ctx ends. NATS says at once when
 // nobody listens, which is so while no node of the ledger leads.
 func (c *Client) insist(ctx context.Context, e errand) (*nats.Msg, error) {
-	ctx, cancel := c.within(ctx)
-	defer cancel()
 	begun := time.Now() //nolint:forbidigo // only differences are used
-	heard := false      // it may have been carried out
+	until, limited := ctx.Deadline()
+	if !limited {
+		until = begun.Add(c.patience)
+	}
+	heard := false // it may have been carried out
 	for try, pause := e.firstTry(), minPause; ; pause = min(2*pause, maxPause) {
-		reply, err := c.once(ctx, e, try)
-		if err == nil && (!e.again || !passing(reply)) {
+		reply, err := c.once(ctx, e, try, until)
+		refused, after := e.passes(reply)
+		if err == nil && !refused {
 			return reply, nil
 		}
 		nobody := errors.Is(err, nats.ErrNoResponders)
@@ -78,7 +81,7 @@ func (c *Client) insist(ctx context.Context, e errand) (*nats.Msg, error) {
 		case errors.Is(err, context.DeadlineExceeded):
 			try, pause = e.tryAfter(try, time.Since(begun)), minPause //nolint:forbidigo // as above
 		}
-		if wait(ctx, pause/2+rand.N(pause)) == nil { //nolint:gosec // G404: so that not all come at once
+		if rest(ctx, until, max(after, pause/2)+rand.N(pause)) == nil { //nolint:gosec // G404: so that not all come at once
 			continue
 		}
 		if err == nil && !heard {
@@ -86,6 +89,13 @@ func (c *Client) insist(ctx context.Context, e errand) (*nats.Msg, error) {
 		}
 		return nil, c.unanswered(err, len(e.Data), heard)
 	}
+}
+
+// rest waits for some time, though not beyond until.
+func rest(ctx context.Context, until time.Time, d time.Duration) error {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	return wait(ctx, d)
 }
 
 // store has JetStream store a message, which may be there already. It refuses for a
@@ -111,13 +121,16 @@ func (c *Client) store(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, err
 	}
 }
 
-// once sends a request once, and waits for the answer as long as one try takes.
-func (c *Client) once(ctx context.Context, e errand, try time.Duration) (*nats.Msg, error) {
+// once sends a request once, and waits for the answer as long as one try takes,
+// or, when there is no other, until then.
+func (c *Client) once(ctx context.Context, e errand, try time.Duration, until time.Time) (*nats.Msg, error) {
 	if e.again {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, try)
-		defer cancel()
+		if end := time.Now().Add(try); end.Before(until) { //nolint:forbidigo // only differences are used
+			until = end
+		}
 	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
 	return c.conn.RequestMsgWithContext(ctx, e.Msg)
 }
 
@@ -136,20 +149,24 @@ func hopeless(err error) bool {
 		errors.Is(err, context.Canceled)
 }
 
-// passing reports whether an answer is that of a node that does not lead any more,
-// or for the moment cannot find out what became of the command. The same command
-// with the same key will be answered.
-func passing(m *nats.Msg) bool {
-	if m.Header.Get(micro.ErrorCodeHeader) == "" {
-		return false
+// passes reports whether an answer is a refusal after which the same request may
+// be sent again, and how soon: that of a node that does not lead any more, or for
+// the moment cannot find out what became of the command, to whom the same key will
+// be answered; or that of one that is busy, which has not looked at the request.
+func (e errand) passes(m *nats.Msg) (passes bool, after time.Duration) {
+	if m == nil || m.Header.Get(micro.ErrorCodeHeader) == "" {
+		return false, 0
 	}
 	var refused fault.Answer
 	if json.Unmarshal(m.Data, &refused) != nil {
-		return false
+		return false, 0
 	}
 	switch refused.Code {
 	case standby, "closing", "store_unavailable", "outcome_unknown":
-		return true
+		return e.again, 0
+	case "busy":
+		seconds, _ := refused.Details["retry_after"].(float64)
+		return true, time.Duration(min(max(seconds, 0), maxTry.Seconds()) * float64(time.Second))
 	}
-	return false
+	return false, 0
 }

@@ -59,7 +59,8 @@ type Service struct {
 	names   names
 	micro   micro.Service
 	served  []*endpoints
-	unknown []*nats.Subscription
+	any     []*nats.Subscription // to requests of any name
+	crew    *crew
 	tallies map[string]*tally // by subject
 
 	work   context.Context //nolint:containedctx // the life of the service, which requests share
@@ -72,8 +73,16 @@ type endpoints struct {
 	subject string            // inventory.query.
 	about   map[string]string // by name
 	do      handler
+	recall  handler // do for what is in memory, or fails with errElsewhere; nil where nothing is
 	gate    *transport.Gate
 	leading bool // served by the leading node alone
+}
+
+// A request is what an endpoint is to answer.
+type request struct {
+	subject, reply string
+	header         nats.Header
+	body           []byte
 }
 
 // Serve starts answering on conn as the NATS micro service "stockledger": all that
@@ -110,7 +119,11 @@ func (s *Service) forLeader() []*endpoints {
 
 // forAll are the endpoints of every node.
 func (s *Service) forAll() []*endpoints {
-	return []*endpoints{{what: "query", subject: s.names.queries(), about: s.config.Queries, do: s.query}}
+	queries := &endpoints{what: "query", subject: s.names.queries(), about: s.config.Queries, do: s.query}
+	if _, recalls := s.config.Ledger.(transport.Recaller); recalls {
+		queries.recall = s.recall
+	}
+	return []*endpoints{queries}
 }
 
 func serve(ctx context.Context, config Config, parts ...func(*Service) []*endpoints) (_ *Service, err error) {
@@ -123,7 +136,7 @@ func serve(ctx context.Context, config Config, parts ...func(*Service) []*endpoi
 	if config.May == nil {
 		config.May = func() error { return nil }
 	}
-	s := &Service{config: config, tallies: make(map[string]*tally)}
+	s := &Service{config: config, crew: newCrew(), tallies: make(map[string]*tally)}
 	s.work, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if s.names, err = prefixed(config.Prefix); err != nil {
 		return nil, err
@@ -163,15 +176,13 @@ func flush(ctx context.Context, conn *nats.Conn) error {
 	return conn.FlushWithContext(ctx)
 }
 
-// listen adds the endpoints, and then the listeners for names that are not there.
+// listen adds the endpoints, and the listeners for other names.
 func (s *Service) listen() error {
 	for _, e := range s.served {
 		if err := s.listenAll(e); err != nil {
 			return err
 		}
-	}
-	for _, e := range s.served {
-		if err := s.listenUnknown(e); err != nil {
+		if err := s.listenAny(e); err != nil {
 			return err
 		}
 	}
@@ -183,18 +194,17 @@ type handler func(ctx context.Context, name string, headers nats.Header, body []
 
 func (s *Service) listenAll(e *endpoints) error {
 	for _, name := range slices.Sorted(maps.Keys(e.about)) {
-		options := []micro.EndpointOpt{
-			micro.WithEndpointSubject(e.subject + name),
+		t := s.tallies[e.subject+name]
+		err := s.micro.AddEndpoint(name,
+			micro.HandlerFunc(func(req micro.Request) {
+				s.accept(e, request{req.Subject(), req.Reply(), nats.Header(req.Headers()), req.Data()}, name, t)
+			}),
+			micro.WithEndpointSubject(e.subject+name),
+			micro.WithEndpointQueueGroup(s.group(e)),
 			micro.WithEndpointMetadata(map[string]string{
 				"description": e.about[name],
 				"headers":     strings.Join(transport.HeaderNames(), ", "),
-			}),
-		}
-		if e.leading {
-			options = append(options, micro.WithEndpointQueueGroupDisabled())
-		}
-		t := s.tallies[e.subject+name]
-		err := s.micro.AddEndpoint(name, micro.HandlerFunc(func(req micro.Request) { s.accept(e, req, name, t) }), options...)
+			}))
 		if err != nil {
 			return fmt.Errorf("endpoint %s%s: %w", e.subject, name, err)
 		}
@@ -202,66 +212,89 @@ func (s *Service) listenAll(e *endpoints) error {
 	return nil
 }
 
-// listenUnknown refuses the names that are not there, which otherwise would look
-// as if the ledger were not. It is no endpoint, because it also hears, and
-// leaves alone, what the endpoints hear.
-func (s *Service) listenUnknown(e *endpoints) (err error) {
-	refuse := func(m *nats.Msg) {
-		name := m.Subject[len(e.subject):]
-		if _, known := e.about[name]; known || s.mustNot(e) {
-			return
-		}
-		s.refuse(m.Subject, m.Reply, fault.New(fault.NotFound, "unknown_"+e.what, "there is no %s %q", e.what, name).With(e.what, name))
-	}
-	var sub *nats.Subscription
+// group is the queue group of endpoints, of which NATS gives a request to one: one
+// of all nodes, or, as each node that believes to lead has to hear of it, one of
+// this node.
+func (s *Service) group(e *endpoints) string {
 	if e.leading {
-		sub, err = s.config.Conn.Subscribe(e.subject+">", refuse)
-	} else {
-		sub, err = s.config.Conn.QueueSubscribe(e.subject+">", "stockledger-unknown", refuse)
+		return "stockledger-" + s.micro.Info().ID
 	}
+	return "stockledger"
+}
+
+// listenAny refuses the names that are not there, which otherwise would look as if
+// the ledger were not. It is in the group of the endpoints, or each request would
+// be delivered twice. So it also gets some of theirs, and answers those; NATS micro
+// does not count them, but our tallies do.
+func (s *Service) listenAny(e *endpoints) error {
+	sub, err := s.config.Conn.QueueSubscribe(e.subject+">", s.group(e), func(m *nats.Msg) {
+		name := m.Subject[len(e.subject):]
+		if _, known := e.about[name]; known {
+			s.accept(e, request{m.Subject, m.Reply, m.Header, m.Data}, name, s.tallies[m.Subject])
+		} else if !s.mustNot(e) {
+			s.refuse(m.Subject, m.Reply, fault.New(fault.NotFound, "unknown_"+e.what, "there is no %s %q", e.what, name).With(e.what, name))
+		}
+	})
 	if err != nil {
 		return fmt.Errorf("subscribe to %s>: %w", e.subject, err)
 	}
-	s.unknown = append(s.unknown, sub)
+	s.any = append(s.any, sub)
 	return nil
 }
 
 // mustNot reports whether a request is for another node.
 func (s *Service) mustNot(e *endpoints) bool { return e.leading && s.config.May() != nil }
 
-// accept starts answering a request. It does not wait: the requests behind this
-// one are for other goroutines.
-func (s *Service) accept(e *endpoints, req micro.Request, name string, t *tally) {
+// accept answers a request whose answer is in memory, and starts answering any
+// other. It does not wait: the requests behind this one are for other goroutines.
+func (s *Service) accept(e *endpoints, req request, name string, t *tally) {
 	if s.mustNot(e) { // a node that was stopped finds many that others have long answered
 		t.left.Add(1)
 		return
 	}
-	size := len(req.Data())
+	size := len(req.body)
 	if size > MaxBody {
 		t.refused.Add(1)
-		s.refuse(req.Subject(), req.Reply(), transport.TooLarge(size, MaxBody))
+		s.refuse(req.subject, req.reply, transport.TooLarge(size, MaxBody))
 		return
 	}
 	if err := e.gate.Enter(size); err != nil {
 		t.refused.Add(1)
-		s.refuse(req.Subject(), req.Reply(), err)
+		s.refuse(req.subject, req.reply, err)
 		return
 	}
-	go func() {
+	if e.recall != nil && s.answer(e.recall, req, name, t) {
+		e.gate.Leave(size)
+		return
+	}
+	s.crew.do(func() {
 		defer e.gate.Leave(size)
-		start := s.config.Now()
-		body, err := s.do(e.do, name, nats.Header(req.Headers()), req.Data())
-		if fault.Code(err) == standby {
-			t.left.Add(1)
-			return
-		}
-		t.add(s.config.Now().Sub(start), err)
-		if err != nil {
-			s.refuse(req.Subject(), req.Reply(), err)
-			return
-		}
-		s.publish(req.Subject(), &nats.Msg{Subject: req.Reply(), Data: body})
-	}()
+		s.answer(e.do, req, name, t)
+	})
+}
+
+// errElsewhere is that an answer is not in memory.
+var errElsewhere = errors.New("the answer is not in memory")
+
+// answer answers a request, unless that is to be done elsewhere: by another node,
+// or not from memory.
+func (s *Service) answer(do handler, req request, name string, t *tally) (answered bool) {
+	start := s.config.Now()
+	body, err := s.do(do, name, req.header, req.body)
+	switch {
+	case err == errElsewhere: //nolint:errorlint // nobody wraps it, and this is once for each request
+		return false
+	case fault.Code(err) == standby:
+		t.left.Add(1)
+		return false
+	}
+	t.add(s.config.Now().Sub(start), err)
+	if err != nil {
+		s.refuse(req.subject, req.reply, err)
+	} else {
+		s.publish(req.subject, &nats.Msg{Subject: req.reply, Data: body})
+	}
+	return true
 }
 
 // standby is the code of the answer of a node that does not lead. It is never sent
@@ -297,6 +330,15 @@ func (s *Service) query(ctx context.Context, name string, headers nats.Header, b
 		return nil, err
 	}
 	return s.whole(name, result)
+}
+
+// recall is query for an answer that is in memory.
+func (s *Service) recall(_ context.Context, name string, _ nats.Header, body []byte) ([]byte, error) {
+	answer, found := s.config.Ledger.(transport.Recaller).Recall(name, body)
+	if !found {
+		return nil, errElsewhere
+	}
+	return s.whole(name, answer)
 }
 
 func (s *Service) operate(ctx context.Context, name string, _ nats.Header, body []byte) ([]byte, error) {
@@ -348,10 +390,8 @@ func (s *Service) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	defer s.cancel()
-	// The listeners for unknown names go first: left alone with a known name they
-	// would keep its sender waiting for an answer that nobody gives.
 	var errs []error
-	for _, sub := range s.unknown {
+	for _, sub := range s.any {
 		errs = append(errs, sub.Drain())
 	}
 	errs = append(errs, s.micro.Stop())
@@ -362,5 +402,6 @@ func (s *Service) close(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("close: requests were still under way after %s", grace))
 		}
 	}
+	s.crew.dismiss()
 	return errors.Join(append(errs, flush(ctx, s.config.Conn))...)
 }

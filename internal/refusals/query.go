@@ -125,7 +125,8 @@ func (l List) check() error { return checkTake(l.Take, maxTake) }
 
 func checkTake(take *int, most int) error {
 	if take != nil && (*take < 0 || *take > most) {
-		return fault.New(fault.Invalid, "invalid_value", "take must be 0 to %d, not %d", most, *take).With("field", "take")
+		return fault.New(fault.Invalid, "invalid_value", "take must be 0 to %d, not %d", most, *take).
+			With("field", "take").With("max", most)
 	}
 	return nil
 }

@@ -68,6 +68,13 @@ func TestWhatHappensIsCounted(t *testing.T) {
 	require.Error(t, err)
 	_, err = l.Query(within(t), "nonsense", nil)
 	require.Error(t, err)
+	quantity := []byte(`{"inventory_item_id":"mug","location_ids":["paris"]}`)
+	_, err = l.Query(within(t), "stocked-quantity", append([]byte(`{"after":2,`), quantity[1:]...))
+	require.NoError(t, err)
+	_, found := l.Recall("stocked-quantity", quantity)
+	require.True(t, found)
+	_, found = l.Recall("list-inventory-items", nil)
+	require.False(t, found)
 	m.Request("query-list", 200, time.Millisecond)
 	m.Request("follow-events", 200, 0)
 	require.NoError(t, inner.Models().WaitFor(within(t), 2))
@@ -86,6 +93,7 @@ func TestWhatHappensIsCounted(t *testing.T) {
 		`stockledger_commands_total{code="unknown_command",command="unknown"} 2`,
 		`stockledger_command_seconds_count{command="create-inventory-items"} 3`,
 		`stockledger_queries_total{code="ok",query="list-inventory-items"} 1`,
+		`stockledger_queries_total{code="ok",query="stocked-quantity"} 2`,
 		`stockledger_queries_total{code="not_found",query="retrieve-inventory-item"} 1`,
 		`stockledger_queries_total{code="unknown_query",query="unknown"} 1`,
 		`stockledger_commit_commands_sum 1`, `stockledger_commit_events_sum 2`, `stockledger_commit_seconds_count 1`,

@@ -19,6 +19,13 @@ type Ledger interface {
 	Query(ctx context.Context, name string, body []byte) (any, error)
 }
 
+// A Recaller is a ledger that has some answers in memory.
+type Recaller interface {
+	// Recall answers a query at once, if it can without reading and waiting;
+	// otherwise, and whatever is wrong with the query, Query is to be asked.
+	Recall(name string, body []byte) (answer any, found bool)
+}
+
 // Operator is what operations are carried to; *operations.Operations is one.
 type Operator interface {
 	// Operate carries out the operation of that name with a JSON body, "" being no
@@ -51,6 +58,9 @@ type traceKey struct{}
 
 // WithTrace is ctx as part of the trace that the headers of a request name.
 func WithTrace(ctx context.Context, headers map[string][]string) context.Context {
+	if len(headers) == 0 {
+		return ctx
+	}
 	given, _ := texts(headers) // another header may be wrong, which is not for here
 	if given[headerTrace] == "" {
 		return ctx

@@ -1,0 +1,254 @@
+package sqlitestore_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/events/sqlitestore"
+	"github.com/stockledger/stockledger/events/storetest"
+	"github.com/stockledger/stockledger/internal/diskfault"
+	"github.com/stockledger/stockledger/internal/race"
+)
+
+// A fault fails the operations of some kinds from the first-th on, so many of them.
+type fault struct {
+	kinds []diskfault.Kind
+	err   error
+	first int
+	many  int
+
+	mu    sync.Mutex
+	count int
+	hit   []diskfault.Op // what failed
+	later []diskfault.Op // everything after that
+}
+
+func (f *fault) plan(op diskfault.Op) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	op.Data = nil
+	if len(f.hit) > 0 {
+		f.later = append(f.later, op)
+	}
+	if !slices.Contains(f.kinds, op.Kind) {
+		return nil
+	}
+	if f.count++; f.count < f.first || f.count >= f.first+f.many {
+		return nil
+	}
+	f.hit = append(f.hit, op)
+	return f.err
+}
+
+func (f *fault) struck() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.hit) > 0
+}
+
+// syncedLater reports whether a file was synced after the fault.
+func (f *fault) syncedLater(path string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, op := range f.later {
+		if op.Kind == diskfault.Sync && op.Path == path {
+			return true
+		}
+	}
+	return false
+}
+
+// disk is a disk of the test's own whose power can be cut.
+func disk(t *testing.T, plan func(diskfault.Op) error) *diskfault.Disk {
+	t.Helper()
+	d, err := diskfault.NewVolatile(fmt.Sprintf("%s-%d", t.Name(), rand.Uint64()), plan)
+	require.NoError(t, err)
+	return d
+}
+
+// A clerk appends, and keeps what was acknowledged. After an append that failed
+// he writes to other streams, for he does not know what those hold.
+type clerk struct {
+	name   string
+	author *storetest.Author
+	page   int
+
+	mu    sync.Mutex
+	acked map[uint64]events.Hash // of the last event of each commit, by its position
+}
+
+func newClerk(name string) *clerk {
+	return &clerk{name: name, acked: make(map[uint64]events.Hash), author: new(storetest.Author)}
+}
+
+// append appends a group of two commits.
+func (c *clerk) append(t *testing.T, s *sqlitestore.Store) error {
+	own := fmt.Sprintf("item-%s-%d", c.name, c.page)
+	commits := []events.Commit{c.author.Commit(own, own+"-b", own), c.author.Commit(own + "-b")}
+	positions, err := s.Append(t.Context(), commits...)
+	if err != nil {
+		assert.Empty(t, positions, "nothing of a group that failed is acknowledged")
+		c.author, c.page = new(storetest.Author), c.page+1
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, p := range positions {
+		c.acked[p] = commits[i][len(commits[i])-1].Hash
+	}
+	return nil
+}
+
+// acknowledged is what was acknowledged by now.
+func (c *clerk) acknowledged() map[uint64]events.Hash {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.acked)
+}
+
+// holds checks that the log holds everything that was acknowledged, and is whole.
+func (c *clerk) holds(t *testing.T, s *sqlitestore.Store) {
+	t.Helper()
+	log := wholeLog(t, s)
+	for p, hash := range c.acked {
+		require.LessOrEqual(t, p, uint64(len(log)), "position %d was acknowledged", p)
+		require.Equal(t, hash, log[p-1].Hash, "position %d was acknowledged", p)
+	}
+}
+
+// strike runs a script of appends on a disk with a fault. It reports false if the
+// script was over before the fault came.
+func strike(t *testing.T, f *fault, failed func(t *testing.T, c *clerk, s *sqlitestore.Store, err error)) bool {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "log.db")
+	d := disk(t, f.plan)
+	c := newClerk("a")
+	s, err := sqlitestore.OpenNarrowOn(d.Name(), path)
+	if err == nil {
+		for range 8 {
+			if err := c.append(t, s); err != nil {
+				require.True(t, f.struck(), "%v", err)
+				failed(t, c, s, err)
+				break
+			}
+		}
+		c.holds(t, s) // reads go on
+	}
+	into := t.TempDir()
+	require.NoError(t, d.PowerCut(filepath.Dir(path), into, rand.New(rand.NewPCG(uint64(f.first), 1))))
+	if s != nil {
+		err = errors.Join(err, s.Close())
+	}
+	require.True(t, err == nil || f.struck(), "%v", err)
+	require.NoError(t, d.Close())
+
+	for _, path := range []string{path, filepath.Join(into, "log.db")} {
+		survives(t, path, c)
+	}
+	return f.struck()
+}
+
+// survives opens a log on a disk that never fails, and checks that all that was
+// acknowledged is there and that the log goes on.
+func survives(t *testing.T, path string, c *clerk) {
+	t.Helper()
+	d := disk(t, nil)
+	s, err := sqlitestore.OpenNarrowOn(d.Name(), path)
+	require.NoError(t, err)
+	c.holds(t, s)
+	require.NoError(t, newClerk("later").append(t, s))
+	c.holds(t, s)
+	require.NoError(t, s.Close())
+	require.NoError(t, d.Close())
+}
+
+// each runs a script once for every operation at which it may fail; under the race
+// detector, for some of them.
+func each(t *testing.T, step int, run func(t *testing.T, n int) bool) {
+	t.Helper()
+	first := 1
+	if race.On {
+		first = 1 + rand.IntN(step)
+	} else {
+		step = 1
+	}
+	n := first
+	for run(t, n) {
+		n += step
+	}
+	t.Logf("failed at every %d of %d operations, from %d on", step, n, first)
+	require.Greater(t, n, 10)
+}
+
+// An fsync that fails may have thrown away what it was to write, and the next one
+// knows nothing of it.
+func TestAFailedSyncStopsTheStoreWithoutAnotherTry(t *testing.T) {
+	each(t, 6, func(t *testing.T, n int) bool {
+		f := &fault{kinds: []diskfault.Kind{diskfault.Sync}, err: syscall.EIO, first: n, many: 1}
+		return strike(t, f, func(t *testing.T, c *clerk, s *sqlitestore.Store, err error) {
+			require.ErrorContains(t, err, "append to log")
+			for range 3 {
+				require.ErrorIs(t, c.append(t, s), events.ErrStopped)
+			}
+			for _, op := range f.hit {
+				require.False(t, f.syncedLater(op.Path), "%s was synced again", op.Path)
+			}
+		})
+	})
+}
+
+// A sync that says it failed and did not is answered in the same way.
+func TestASyncOfUnknownOutcomeStopsTheStore(t *testing.T) {
+	each(t, 8, func(t *testing.T, n int) bool {
+		f := &fault{kinds: []diskfault.Kind{diskfault.Synced}, err: syscall.EIO, first: n, many: 1}
+		return strike(t, f, func(t *testing.T, c *clerk, s *sqlitestore.Store, _ error) {
+			require.ErrorIs(t, c.append(t, s), events.ErrStopped)
+		})
+	})
+}
+
+// Room is made again before the third try.
+func TestADiskFullAtAnyWriteLosesNothing(t *testing.T) {
+	for name, err := range map[string]error{"nothing": syscall.ENOSPC, "half": diskfault.Short(2048), "a little": diskfault.Short(10)} {
+		t.Run(name, func(t *testing.T) {
+			resumed, stopped := 0, 0
+			each(t, 41, func(t *testing.T, n int) bool {
+				f := &fault{kinds: []diskfault.Kind{diskfault.Write, diskfault.Truncate}, err: err, first: n, many: 2}
+				return strike(t, f, func(t *testing.T, c *clerk, s *sqlitestore.Store, err error) {
+					for range 2 {
+						err = c.append(t, s)
+					}
+					if err == nil {
+						resumed++
+						return
+					}
+					stopped++
+					require.ErrorIs(t, err, events.ErrStopped)
+				})
+			})
+			t.Logf("went on %d times, stopped %d times", resumed, stopped)
+		})
+	}
+}
+
+func TestADiskThatFailsToWriteLosesNothing(t *testing.T) {
+	each(t, 31, func(t *testing.T, n int) bool {
+		f := &fault{kinds: []diskfault.Kind{diskfault.Write, diskfault.Truncate, diskfault.Delete}, err: syscall.EIO, first: n, many: 1}
+		return strike(t, f, func(t *testing.T, c *clerk, s *sqlitestore.Store, _ error) {
+			if err := c.append(t, s); err != nil {
+				require.ErrorIs(t, err, events.ErrStopped)
+			}
+		})
+	})
+}

@@ -1,0 +1,61 @@
+package bench_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/stockledger/stockledger/internal/bench"
+)
+
+const page = "By hand.\n<!-- bench:begin table -->\nold\n<!-- bench:end table -->\nBy hand, too.\n"
+
+func TestOnlyWhatIsBetweenTheMarkersIsReplaced(t *testing.T) {
+	got, err := bench.Replace(page, "table", "new\n\n")
+	require.NoError(t, err)
+	require.Equal(t, "By hand.\n<!-- bench:begin table -->\nnew\n<!-- bench:end table -->\nBy hand, too.\n", got)
+	require.Equal(t, "new\n", bench.Block(got, "table"))
+	again, err := bench.Replace(got, "table", "new")
+	require.NoError(t, err)
+	require.Equal(t, got, again)
+}
+
+func TestADocumentWithoutItsMarkersIsLeftAlone(t *testing.T) {
+	for name, text := range map[string]string{
+		"none": "By hand.\n", "no end": "<!-- bench:begin table -->\n", "another": "<!-- bench:begin soak -->\n<!-- bench:end soak -->\n",
+		"the end first": "<!-- bench:end table -->\n<!-- bench:begin table -->\n", "twice": page + page,
+	} {
+		_, err := bench.Replace(text, "table", "new")
+		require.ErrorContains(t, err, `block "table"`, name)
+	}
+}
+
+// A table of few rows is measured; what has no figure is not said to be reached.
+func TestATableSaysWhatIsReached(t *testing.T) {
+	b := newBench(t)
+	config := bench.Quick()
+	config.Rows, config.Runs = []string{"file", "postgres", "inserts", "start", "query"}, 2
+	table, err := b.TakeTable(t.Context(), config)
+	require.NoError(t, err)
+	require.Len(t, table.Rows, 5)
+	for _, r := range table.Rows {
+		if r.ID == "postgres" {
+			require.Nil(t, r.Reached)
+			continue
+		}
+		require.NotNil(t, r.Reached, r.ID)
+		require.Positive(t, r.Ours, r.ID)
+		if r.Than != "" {
+			require.Len(t, r.Ratios, 2, r.ID)
+		}
+	}
+	require.Contains(t, table.Markdown(), "| durable adjustments, Go API, 8 callers, 100 items |")
+}
+
+func TestFiguresHaveThreeDigits(t *testing.T) {
+	for v, want := range map[float64]string{
+		0: "0", 0.00123456: "0.00123", 0.2512: "0.251", 1.005: "1", 9.996: "10", 47.25: "47.3", 99.97: "100", 999.4: "999", 1234.6: "1,235", 92104: "92,104", 1e6: "1,000,000",
+	} {
+		require.Equal(t, want, bench.Thousands(v))
+	}
+}

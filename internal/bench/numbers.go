@@ -1,0 +1,36 @@
+package bench
+
+import (
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Thousands writes a figure with three digits that mean something, or all of them
+// before the point: 92,104, 1.31, 0.0042.
+func Thousands(v float64) string {
+	if math.Abs(v) < 100 {
+		return strconv.FormatFloat(rounded(v), 'f', -1, 64)
+	}
+	text := strconv.FormatFloat(math.Abs(v), 'f', 0, 64)
+	var b strings.Builder
+	if v < 0 {
+		b.WriteByte('-')
+	}
+	for i, digit := range text {
+		if i > 0 && (len(text)-i)%3 == 0 {
+			b.WriteByte(',')
+		}
+		b.WriteRune(digit)
+	}
+	return b.String()
+}
+
+// rounded is v to three digits.
+func rounded(v float64) float64 {
+	if v == 0 {
+		return 0
+	}
+	unit := math.Pow(10, 2-math.Floor(math.Log10(math.Abs(v))))
+	return math.Round(v*unit) / unit
+}

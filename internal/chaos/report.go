@@ -1,0 +1,98 @@
+package chaos
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A Report is what a run did and found.
+type Report struct {
+	Seed    uint64         `json:"seed"`
+	Kills   int            `json:"kills"`
+	Early   int            `json:"kills_while_starting"` // of those
+	Points  map[string]int `json:"points"`               // kills by the moment
+	Callers int            `json:"callers"`
+
+	Sent         uint64 `json:"sent"`           // different commands
+	Acknowledged uint64 `json:"acknowledged"`   // of those
+	Refused      uint64 `json:"refused"`        // by a rule
+	GivenUp      uint64 `json:"given_up"`       // never answered, and not sent again
+	GivenUpThere uint64 `json:"given_up_there"` // of those, in the log, whole
+	Resent       uint64 `json:"sent_again"`     // after a kill, with the same key
+	Replayed     uint64 `json:"replayed"`       // answers to what had been carried out before
+
+	Events   uint64 `json:"events"`    // in the log
+	Feed     uint64 `json:"feed"`      // messages of the feed that were compared with it
+	LogBytes int64  `json:"log_bytes"` // of its file
+
+	Lost     uint64    `json:"lost"`
+	Doubled  uint64    `json:"doubled"`
+	Findings []Finding `json:"findings"` // the first of everything that must not be
+
+	Restarts      int           `json:"restarts"` // until a command was acknowledged again
+	RestartMedian time.Duration `json:"restart_median_ns"`
+	RestartWorst  time.Duration `json:"restart_worst_ns"`
+	Took          time.Duration `json:"took_ns"`
+}
+
+// OK reports whether nothing is wrong.
+func (r Report) OK() bool { return len(r.Findings) == 0 }
+
+// Sentence is the report in a line.
+func (r Report) Sentence() string {
+	said := fmt.Sprintf("%s, %s acknowledged, %s lost, %s doubled; restart median %.2f s, worst %.2f s",
+		counted(uint64(r.Kills), "kill"), Grouped(r.Acknowledged), Grouped(r.Lost), Grouped(r.Doubled), //nolint:gosec // G115: not negative
+		r.RestartMedian.Seconds(), r.RestartWorst.Seconds())
+	if !r.OK() {
+		said += fmt.Sprintf("; %s wrong", counted(uint64(len(r.Findings)), "thing"))
+	}
+	return said
+}
+
+func counted(n uint64, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return Grouped(n) + " " + thing
+}
+
+// Grouped is a number with its thousands apart.
+func Grouped(n uint64) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// report is what is known until now.
+func (c *campaign) report() Report {
+	c.book.mu.Lock()
+	defer c.book.mu.Unlock()
+	n := c.book.counts
+	r := Report{
+		Seed: c.Seed, Kills: c.early, Early: c.early, Points: make(map[string]int), Callers: c.Callers,
+		Sent: n.sent, Acknowledged: n.acknowledged, Refused: n.refused, GivenUp: n.givenUp, GivenUpThere: n.givenUpThere,
+		Resent: n.resent, Replayed: n.replayed, Lost: n.lost, Doubled: n.doubled,
+		Events: c.check.trail.at, Feed: c.feed, Findings: slices.Clone(c.book.wrong),
+		Restarts: len(c.restarts), RestartMedian: median(c.restarts),
+	}
+	for at, times := range c.struck {
+		r.Points[at] = times
+		r.Kills += times
+	}
+	if len(c.restarts) > 0 {
+		r.RestartWorst = slices.Max(c.restarts)
+	}
+	return r
+}
+
+// median is the middle one of some durations, 0 of none.
+func median(all []time.Duration) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[len(sorted)/2]
+}
