@@ -2,6 +2,7 @@ package stockledger_test
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -135,9 +137,7 @@ func keeps(t *testing.T, dir string, told map[string]commands.Answer, sent []str
 	for _, key := range sent {
 		require.NoError(t, r.do("adjust-inventory-levels", key, oneOfEach))
 	}
-	head, err := r.ledger.Events().Head(t.Context())
-	require.NoError(t, err)
-	require.NoError(t, r.ledger.Models().WaitFor(t.Context(), head))
+	caughtUp(t, r.ledger)
 	require.Equal(t, strconv.Itoa(len(sent)), stocked(t, r.ledger, "mug"))
 	require.Equal(t, strconv.Itoa(len(sent)), stocked(t, r.ledger, "cup"))
 	verified(t, r.ledger)
@@ -152,6 +152,16 @@ func stocked(t *testing.T, l *stockledger.Ledger, item string) string {
 	var q struct{ Quantity json.Number }
 	require.NoError(t, json.Unmarshal(text, &q))
 	return q.Quantity.String()
+}
+
+// caughtUp waits until the read models know the log.
+func caughtUp(t *testing.T, l *stockledger.Ledger) {
+	t.Helper()
+	head, err := l.Events().Head(t.Context())
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	require.NoError(t, l.Models().WaitFor(ctx, head))
 }
 
 func verified(t *testing.T, l *stockledger.Ledger) {
@@ -232,8 +242,8 @@ func (c *cut) live(t *testing.T, dir string, callers, times int) (told map[strin
 		if c.rig.stock() == nil {
 			c.rig.sell("life", callers, times)
 		}
-		if head, err := c.rig.ledger.Events().Head(t.Context()); err == nil && !c.over() {
-			require.NoError(t, c.rig.ledger.Models().WaitFor(t.Context(), head))
+		if !c.of("models") {
+			caughtUp(t, c.rig.ledger)
 		}
 	}
 	if !c.over() {
@@ -326,9 +336,7 @@ func TestAFailedSyncOfTheLogStopsTheLedger(t *testing.T) {
 		<-r.ledger.Failed()
 		require.Len(t, r.acknowledged(), before, "nothing that rests on a failed sync is acknowledged")
 		require.ErrorContains(t, r.do("adjust-inventory-levels", "late", oneOfEach), "must be started again")
-		head, err := r.ledger.Events().Head(t.Context())
-		require.NoError(t, err)
-		require.NoError(t, r.ledger.Models().WaitFor(t.Context(), head))
+		caughtUp(t, r.ledger)
 		require.Equal(t, "12", stocked(t, r.ledger, "mug"), "queries go on")
 		verified(t, r.ledger)
 		into := t.TempDir()

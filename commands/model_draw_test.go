@@ -16,6 +16,8 @@ type pencil struct {
 	reservations int // how many ids there are for them
 }
 
+func newPencil(seed uint64) pencil { return pencil{rand.New(rand.NewPCG(seed, 0)), 6} }
+
 func (p pencil) oneIn(n int) bool { return p.IntN(n) == 0 }
 
 func pick[T any](p pencil, all ...T) T { return all[p.IntN(len(all))] }

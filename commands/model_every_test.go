@@ -2,6 +2,7 @@ package commands_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -170,15 +171,13 @@ func (x *trial) furnish() {
 		{name: "create-stock-locations", lines: []bookLine{{ID: "paris", Name: "Paris"}, {ID: "oslo", Name: "Oslo"}, {ID: "rome", Name: "Rome"}}},
 		{name: "create-inventory-items", lines: []bookLine{{ID: "cup"}, {ID: "pot", SKU: json.RawMessage(`"A"`)}, {ID: "jar"}, {ID: "tin"}}},
 		{name: "create-inventory-levels", lines: []bookLine{
-			{ID: "lv0", Item: "cup", Location: "paris", Stocked: tenths(90)}, {ID: "lv1", Item: "cup", Location: "oslo", Stocked: tenths(45)},
-			{ID: "lv2", Item: "pot", Location: "paris", Stocked: tenths(30)}, {ID: "lv3", Item: "jar", Location: "paris"},
+			{ID: "lv0", Item: "cup", Location: "paris", Stocked: new(amount(90))}, {ID: "lv1", Item: "cup", Location: "oslo", Stocked: new(amount(45))},
+			{ID: "lv2", Item: "pot", Location: "paris", Stocked: new(amount(30))}, {ID: "lv3", Item: "jar", Location: "paris"},
 		}},
 	} {
 		x.send(0, o, "furnish "+o.name, false)
 	}
 }
-
-func tenths(n amount) *amount { return &n }
 
 // judge replays what was sent in the order of the log, on a book.
 func (x *trial) judge() {
@@ -191,7 +190,7 @@ func (x *trial) judge() {
 			unplaced = append(unplaced, a)
 		}
 	}
-	slices.SortStableFunc(unplaced, func(p, q asked) int { return int(p.from) - int(q.from) }) //nolint:gosec // a short log
+	slices.SortStableFunc(unplaced, func(p, q asked) int { return cmp.Compare(p.from, q.from) })
 	sums := newConservation()
 	var history []asked
 	var head uint64

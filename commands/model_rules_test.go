@@ -1229,13 +1229,3 @@ func (b *book) batchLinks(o order) (any, *no) {
 		Deleted []linkRow `json:"deleted"`
 	}{created, updated, deleted}, err
 }
-
-// oversold names a level that promises more than it has though nobody allowed it.
-func (b *book) oversold() string {
-	for at, l := range b.levels {
-		if !b.free[at] && l.Stocked < b.reserved(at) {
-			return fmt.Sprint(at)
-		}
-	}
-	return ""
-}

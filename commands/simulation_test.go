@@ -22,6 +22,7 @@ import (
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/fault"
+	"github.com/stockledger/stockledger/internal/race"
 	"github.com/stockledger/stockledger/internal/simstore"
 )
 
@@ -71,7 +72,6 @@ type simCaller struct {
 	left   int
 	send   *asked // to be sent again
 	flight *flight
-	sent   int
 }
 
 type flight struct {
@@ -142,7 +142,7 @@ func (s *simulation) abandon() {
 			c.flight.cancel()
 		}
 	}
-	_ = s.Engine.Close()
+	_ = s.Close()
 	_ = s.foreign.Close()
 }
 
@@ -174,7 +174,7 @@ func (s *simulation) reopen() {
 			}
 		}
 		s.store.Kill(s.IntN(4))
-		require.NoError(s.t, s.Engine.Close())
+		require.NoError(s.t, s.Close())
 	}
 	s.opened++
 	s.dead, s.down = false, false
@@ -485,7 +485,11 @@ func (s *simulation) state() string {
 // STOCKLEDGER_TEST_SEED runs one seed, STOCKLEDGER_TEST_SIMULATIONS so many.
 func TestSimulation(t *testing.T) {
 	seed, one := numberFrom(t, seedVariable, uint64(time.Now().UnixNano()))
-	rounds, _ := numberFrom(t, simulationsVariable, 2000)
+	rounds := uint64(2000)
+	if race.On {
+		rounds = 200 // the detector makes them ten times as slow, and finds its races in few
+	}
+	rounds, _ = numberFrom(t, simulationsVariable, rounds)
 	if one {
 		rounds = 1
 	}
@@ -502,7 +506,11 @@ func TestSimulation(t *testing.T) {
 func TestASimulationIsItsSeed(t *testing.T) {
 	seed, _ := numberFrom(t, seedVariable, uint64(time.Now().UnixNano()))
 	different := map[string]bool{}
-	for i := range uint64(100) {
+	rounds := uint64(100)
+	if race.On {
+		rounds = 25
+	}
+	for i := range rounds {
 		var sums [2]string
 		for j := range sums {
 			synctest.Test(t, func(t *testing.T) { sums[j] = simulate(t, seed+i).digest() })
@@ -510,5 +518,5 @@ func TestASimulationIsItsSeed(t *testing.T) {
 		require.Equal(t, sums[0], sums[1], "seed %d", seed+i)
 		different[sums[0]] = true
 	}
-	require.Len(t, different, 100)
+	require.Len(t, different, int(rounds))
 }

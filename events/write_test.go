@@ -52,8 +52,8 @@ func anything(random *rand.Rand, v reflect.Value) {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
-		for i := range v.NumField() {
-			anything(random, v.Field(i))
+		for _, field := range v.Fields() {
+			anything(random, field)
 		}
 	case reflect.Pointer:
 		if random.IntN(3) > 0 {

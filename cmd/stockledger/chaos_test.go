@@ -20,7 +20,7 @@ import (
 // nothing twice. `make chaos` kills it 500 times.
 func TestChaosLosesNothingThatWasAcknowledged(t *testing.T) {
 	t.Parallel()
-	report := breakLedger(t, chaos.Config{Rounds: 6, Callers: 8, Least: 100 * time.Millisecond, Most: 500 * time.Millisecond})
+	report := breakLedger(t, chaos.Config{Rounds: 6, Callers: 8, Items: 50, Least: 100 * time.Millisecond, Most: 500 * time.Millisecond})
 	require.Equal(t, 6, report.Points["at random"])
 }
 
@@ -31,7 +31,7 @@ func TestChaosAtNamedPointsLosesNothing(t *testing.T) {
 		t.Skip("takes minutes; STOCKLEDGER_TEST_CHAOS=1 runs it, and so does make chaos")
 	}
 	t.Parallel()
-	report := breakLedger(t, chaos.Config{Rounds: len(chaos.PointNames()), Callers: 32, Points: true})
+	report := breakLedger(t, chaos.Config{Rounds: len(chaos.PointNames()), Callers: 32, Items: 200, Points: true})
 	for _, at := range chaos.PointNames() {
 		require.Equal(t, 1, report.Points[at], at)
 	}

@@ -5,9 +5,10 @@ import (
 	"sync"
 )
 
-// The write-ahead log moves to the file behind the writer's back: when it did so
-// within a COMMIT, as SQLite would have it, all who waited for that commit waited
-// for 16 MB more, and they were one in fifteen.
+// The write-ahead log moves to the file beside the writer. When all of it moved
+// within a COMMIT, as SQLite does by itself, whoever waited for that commit waited
+// for 16 MB to be written and synced, some 30 ms, and that was one command in
+// fifteen at full load.
 const (
 	// checkpointEvery is how many bytes are appended until what there is moves.
 	checkpointEvery = 4 << 20
@@ -24,7 +25,8 @@ type mover struct {
 	done    chan struct{} // closed by close
 	working sync.WaitGroup
 
-	since int // bytes appended since it was woken; the writer's
+	every int // checkpointEvery
+	since int // bytes appended since it was woken; the writer's, and so is every
 }
 
 func startMover(ctx context.Context, path, vfs string) (*mover, error) {
@@ -32,14 +34,14 @@ func startMover(ctx context.Context, path, vfs string) (*mover, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &mover{conn: c, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	m := &mover{conn: c, every: checkpointEvery, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	m.working.Go(m.move)
 	return m, nil
 }
 
 // appended says how many bytes an append wrote. It never waits.
 func (m *mover) appended(bytes int) {
-	if m.since += bytes + pagesPerAppend*pageSize; m.since < checkpointEvery {
+	if m.since += bytes + pagesPerAppend*pageSize; m.since < m.every {
 		return
 	}
 	m.since = 0

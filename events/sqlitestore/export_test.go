@@ -13,6 +13,7 @@ func OpenNarrow(path string) (*Store, error) {
 	s.places.size = 37
 	s.heads.size = 11
 	s.walLimit = 1 << 20
+	s.mover.every = 100 << 10 // some appends
 	return s, nil
 }
 

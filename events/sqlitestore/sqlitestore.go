@@ -50,8 +50,8 @@ const (
 	readers = 4
 	// autocheckpoint is how many pages of 4 KiB the write-ahead log has when the
 	// writer moves what the mover has not moved yet, which is little, and begins it
-	// anew. 64 MB are read in a fraction of a second after a crash.
-	autocheckpoint = 16_000
+	// anew. 32 MB are read in a fraction of a second after a crash.
+	autocheckpoint = 8_000
 	// walLimit is how many bytes the write-ahead log may have before Append waits
 	// for a moment without reads to begin it anew. Without, reads that overlap
 	// for ever would let it grow for ever.

@@ -3,6 +3,7 @@ package backup
 import (
 	"archive/tar"
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -33,8 +34,8 @@ func FuzzManifest(f *testing.F) {
 	})
 }
 
-// Whatever a file holds that is said to be a backup, only files by our names come
-// out of it, and only into the directory they are restored to.
+// Whatever a file holds that is said to be a backup, only files by our names are
+// taken out of it, and no more of them than it has.
 func FuzzBackupFile(f *testing.F) {
 	pack := func(names ...string) []byte {
 		var file bytes.Buffer
@@ -51,24 +52,17 @@ func FuzzBackupFile(f *testing.F) {
 	f.Add(pack("../"+logName, "/etc/passwd", "./"+refusalsName, logName, logName, manifestName))
 	f.Add(pack(manifestName)[:700])
 	f.Add([]byte("no tar"))
-	dir := f.TempDir()
-	from := filepath.Join(dir, "backup.tar")
+	from := filepath.Join(f.TempDir(), "backup.tar")
 	f.Fuzz(func(t *testing.T, file []byte) {
 		require.NoError(t, os.WriteFile(from, file, 0o600))
-		s, err := openStage(filepath.Join(dir, "restored"))
-		require.NoError(t, err)
-		defer func() { require.NoError(t, s.close()) }()
-		_, err = s.fetch(t.Context(), from, func(string, uint64, uint64) {})
+		err := each(from, func(name string, _ int64, r io.Reader) error {
+			require.Contains(t, ours, name)
+			n, err := io.Copy(io.Discard, r)
+			require.LessOrEqual(t, n, int64(len(file)))
+			return err
+		})
 		if err != nil {
-			_ = fault.Public(err)
+			require.NotEmpty(t, fault.Public(err).Code)
 		}
-		made, err := os.ReadDir(s.dir)
-		require.NoError(t, err)
-		for _, entry := range made {
-			require.Contains(t, ours, entry.Name())
-		}
-		beside, err := os.ReadDir(dir)
-		require.NoError(t, err)
-		require.Len(t, beside, 2)
 	})
 }

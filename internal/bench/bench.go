@@ -64,6 +64,9 @@ func Open(config Config) (*Bench, error) {
 		config.Progress = func(string, uint64, uint64) {}
 	}
 	b := &Bench{Config: config, leftOut: map[string]string{}}
+	if config.NoPostgres {
+		b.leftOut["PostgreSQL"] = "it was not wanted"
+	}
 	var err error
 	b.machine, err = look(config)
 	return b, err

@@ -1,14 +1,17 @@
 package bench
 
 import (
+	"bytes"
 	"fmt"
 	"image/color"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgsvg"
@@ -74,7 +77,7 @@ func (s Soak) Plot(path string) error {
 		resident.points = append(resident.points, plotter.XY{X: minute, Y: float64(sample.Resident) / (1 << 20)})
 		heap.points = append(heap.points, plotter.XY{X: minute, Y: float64(sample.Heap) / (1 << 20)})
 	}
-	p.Y.Min = 0
+	p.X.Min, p.Y.Min = 0, 0
 	return drawLines(p, path, []line{resident, heap})
 }
 
@@ -83,6 +86,12 @@ func newPlot(title, x, y string) *plot.Plot {
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
 	p.BackgroundColor = color.White
 	p.Legend.Top, p.Legend.Left = true, true
+	p.Title.Padding = vg.Points(6)
+	for _, style := range []*text.Style{
+		&p.Title.TextStyle, &p.Legend.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label,
+	} {
+		style.Font.Variant = "Sans"
+	}
 	grid := plotter.NewGrid()
 	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{0xdd}, color.Gray{0xdd}
 	p.Add(grid)
@@ -103,18 +112,33 @@ func drawLines(p *plot.Plot, path string, lines []line) error {
 		p.Add(drawn, marks)
 		p.Legend.Add(l.name, drawn, marks)
 	}
+	widen(&p.X)
+	widen(&p.Y)
+	p.Y.Max *= headroom
 	canvas := vgsvg.New(16*vg.Centimeter, 9*vg.Centimeter)
 	p.Draw(draw.New(canvas))
-	file, err := os.Create(path) //nolint:gosec // G304: the user names the file
-	if err != nil {
-		return err
+	var drawing bytes.Buffer
+	if _, err := canvas.WriteTo(&drawing); err != nil {
+		return fmt.Errorf("draw %s: %w", path, err)
 	}
-	if _, err := canvas.WriteTo(file); err != nil {
-		_ = file.Close()
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return file.Close()
+	// Who looks at it may not have the font that it was laid out with.
+	svg := bytes.ReplaceAll(drawing.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
+	return os.WriteFile(path, svg, 0o644) //nolint:gosec // G306: a drawing, for everybody
 }
+
+// widen gives an axis a length that one point, or none, does not have. On a
+// logarithmic one nothing may be below or at 0.
+func widen(a *plot.Axis) {
+	switch {
+	case math.IsInf(a.Min, 0) || math.IsInf(a.Max, 0):
+		a.Min, a.Max = 1, 10
+	case a.Min == a.Max:
+		a.Min, a.Max = a.Min*0.8, a.Max*1.25
+	}
+}
+
+// headroom is how much higher a plot is than its lines, for the legend.
+const headroom = 1.5
 
 // callerTicks are at the points that were taken.
 func callerTicks(callers []int) plot.ConstantTicks {

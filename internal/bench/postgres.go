@@ -32,10 +32,7 @@ func (p *postgres) close() error {
 // findPostgres is the one that is named, or one of our own. The error is
 // errNoPostgres when there is none.
 func (b *Bench) findPostgres(ctx context.Context) (*postgres, error) {
-	switch {
-	case b.NoPostgres:
-		return nil, errNoPostgres{"it was not wanted"}
-	case b.postgres != nil:
+	if b.postgres != nil {
 		return b.postgres, nil
 	}
 	if why, known := b.leftOut["PostgreSQL"]; known {

@@ -33,8 +33,8 @@ func Whole() TableConfig {
 // Quick is a table of the same shape that says nothing about speed.
 func Quick() TableConfig {
 	return TableConfig{
-		Runs: 1, Callers: 8, Items: 100, Duration: 200 * time.Millisecond, Small: 1000, Large: 2000,
-		Memory: MemoryConfig{Items: 500, Levels: 3, Callers: 8, Adjust: 200 * time.Millisecond},
+		Runs: 1, Callers: 8, Items: 20, Duration: 200 * time.Millisecond, Small: 200, Large: 400,
+		Memory: MemoryConfig{Items: 100, Levels: 3, Callers: 8, Adjust: 200 * time.Millisecond},
 	}
 }
 

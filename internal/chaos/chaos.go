@@ -11,6 +11,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,10 @@ type Config struct {
 	Rounds int
 	// Callers is how many send commands at once, each one after the other.
 	Callers int
+	// Items is how many items they are about; 0 is 5,000. With fewer of them each has
+	// more events, which a server that was started again must read before it can
+	// carry out the first command about it.
+	Items int
 	// Seed draws the commands and the moments. What the processor makes of them
 	// differs from run to run all the same.
 	Seed uint64
@@ -91,13 +96,13 @@ const (
 	readyFile   = "ready.json"
 )
 
-// defaultWhole is after how many rounds everything is checked again.
-const defaultWhole = 50
+const (
+	defaultWhole = 50
+	defaultItems = 5000
+)
 
 func newCampaign(config Config) (*campaign, error) {
-	if config.Whole == 0 {
-		config.Whole = defaultWhole
-	}
+	config.Whole, config.Items = cmp.Or(config.Whole, defaultWhole), cmp.Or(config.Items, defaultItems)
 	if err := os.MkdirAll(config.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("chaos: %w", err)
 	}

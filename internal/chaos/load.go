@@ -19,8 +19,7 @@ import (
 // The shop that is loaded: items that are wanted by all callers, at a few locations,
 // and so much in stock that it does not run out.
 const (
-	items     = 100
-	wanted    = 3  // of them are wanted most
+	wanted    = 3  // items that are wanted most
 	perCreate = 50 // items that one command creates
 	firstLoad = 1_000_000
 	tooMuch   = 1_000_000_000 // and more than there ever is
@@ -75,10 +74,10 @@ func (l *load) open(ctx context.Context, url string) error {
 	}
 	defer client.Close()
 	opener := &caller{load: l, number: l.Callers}
-	for from := 0; from < items; from += perCreate {
+	for from := 0; from < l.Items; from += perCreate {
 		var body []object
 		var moves []move
-		for i := from; i < min(from+perCreate, items); i++ {
+		for i := from; i < min(from+perCreate, l.Items); i++ {
 			var levels []object
 			for _, at := range locations {
 				levels = append(levels, object{"location_id": at, "stocked_quantity": firstLoad})
@@ -299,9 +298,9 @@ func (c *caller) command(kind string, parts int, moves []move) *command {
 // place is a place that somebody wants something of. A third of all wants are for few
 // items: their streams grow so long that there are snapshots of them.
 func (c *caller) place() place {
-	among := items
+	among := c.Items
 	if c.dice.IntN(3) == 0 {
-		among = wanted
+		among = min(wanted, c.Items)
 	}
 	return place{itemID(c.dice.IntN(among)), locations[c.dice.IntN(len(locations))]}
 }

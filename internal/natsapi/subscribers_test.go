@@ -62,39 +62,42 @@ func paced(t *testing.T, s *shop, n int) (rate float64, p99 time.Duration) {
 	return rate, took[n*99/100]
 }
 
-// A crowd follows the feed, each on its own.
-type crowd struct {
+// An audience follows the feed, each on his own.
+type audience struct {
 	done    sync.WaitGroup
-	ready   sync.WaitGroup // until each has had the first event
-	through atomic.Uint64  // they are to go on to that event; 0: it is not known yet
-	cancel  context.CancelFunc
+	after   uint64        // the event that they begin behind
+	through atomic.Uint64 // they are to go on to that event; 0: it is not known yet
 }
 
-// gather has n follow the feed from its beginning over a few connections.
-func gather(t *testing.T, s *shop, n int) *crowd {
-	const each = 250 // on one connection
-	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-	c := &crowd{cancel: cancel}
+// gather has n follow the feed, and returns when each has had an event.
+func gather(ctx context.Context, t *testing.T, s *shop, n int, after uint64) *audience {
+	const (
+		each     = 250 // on one connection
+		arriving = 32  // at once
+	)
+	a := &audience{after: after}
+	doors := make(chan struct{}, arriving)
+	var ready sync.WaitGroup
 	var client *natsapi.Client
 	for i := range n {
 		if i%each == 0 {
-			client = dial(t, s.server.URL(), natsapi.WithPatience(10*time.Minute))
+			client = dial(t, s.server.URL())
 		}
-		c.ready.Add(1)
-		c.done.Go(func() { c.follow(ctx, t, client) })
+		doors <- struct{}{}
+		ready.Add(1)
+		a.done.Go(func() { a.follow(ctx, t, client, sync.OnceFunc(func() { ready.Done(); <-doors })) })
 	}
-	c.ready.Wait()
-	return c
+	ready.Wait()
+	return a
 }
 
-// follow reads until the end, in order; [natsapi.Client.Follow] fails on a gap.
-func (c *crowd) follow(ctx context.Context, t *testing.T, client *natsapi.Client) {
-	first := sync.OnceFunc(c.ready.Done)
+// follow reads until the end, in order.
+func (a *audience) follow(ctx context.Context, t *testing.T, client *natsapi.Client, first func()) {
 	defer first()
-	last := uint64(0)
-	for e, err := range client.Follow(ctx, 0, "") {
+	last := a.after
+	for e, err := range client.Follow(ctx, a.after, "") {
 		if err != nil {
-			t.Errorf("after event %d: %v", last, err)
+			t.Errorf("after event %d of %d: %v", last, a.through.Load(), err)
 			return
 		}
 		if e.Position != last+1 {
@@ -102,7 +105,7 @@ func (c *crowd) follow(ctx context.Context, t *testing.T, client *natsapi.Client
 		}
 		last = e.Position
 		first()
-		if through := c.through.Load(); through > 0 && last >= through {
+		if through := a.through.Load(); through > 0 && last >= through {
 			return
 		}
 	}
@@ -129,25 +132,26 @@ func TestASubscriberThatStallsKeepsNobodyWaiting(t *testing.T) {
 	s := open(t)
 	feed := serveFeed(t, connect(t, s.server), s.ledger.Events())
 	s.command(t, "create-inventory-items", mug)
-	const rounds = 400
+	const rounds, crowdedRounds = 2000, 200
+	ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
+	defer cancel()
 	alone, aloneLast := paced(t, s, rounds)
 
 	stalled, goOn, seen := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	through := new(atomic.Uint64)
 	client := dial(t, s.server.URL())
-	go func() { seen <- stall(t.Context(), client, stalled, goOn, through) }()
+	go func() { seen <- stall(ctx, client, stalled, goOn, through) }()
 	<-stalled
 	deaf(t, s)
-	all := gather(t, s, n)
-	defer all.cancel()
-	crowded, crowdedLast := paced(t, s, rounds)
+	all := gather(ctx, t, s, n, 1+rounds)
+	crowded, crowdedLast := paced(t, s, crowdedRounds)
 
 	head, err := s.ledger.Events().Head(within(t))
 	require.NoError(t, err)
-	require.EqualValues(t, 2+2*rounds, head, "no command was lost")
+	require.EqualValues(t, 2+rounds+crowdedRounds, head, "no command was lost")
 	through.Store(head)
 	all.through.Store(head)
-	s.command(t, "adjust-inventory-levels", oneOff) // whoever is at the head already hears that it may go
+	s.command(t, "adjust-inventory-levels", oneOff) // whoever is at the head already hears that he may go
 	began := time.Now()
 	all.done.Wait()
 	took := time.Since(began)
