@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -107,11 +108,7 @@ func (r *rig) do(name, key, body string) error {
 func (r *rig) acknowledged() map[string]commands.Answer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	told := make(map[string]commands.Answer)
-	for key, answer := range r.told {
-		told[key] = answer
-	}
-	return told
+	return maps.Clone(r.told)
 }
 
 // keeps opens the ledger in a directory on a sound disk, and checks that it holds

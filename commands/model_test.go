@@ -296,29 +296,6 @@ func TestTheLedgerIsTheModel(t *testing.T) {
 	})
 }
 
-// One caller after the other: what the ledger accepts the model accepts, and what
-// it refuses the model refuses.
-func TestTheLedgerRefusesWhatTheModelRefuses(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		seed := rapid.Uint64().Draw(rt, "seed")
-		s := newShop(t)
-		defer s.Close()
-		m := s.modelled()
-		random := rand.New(rand.NewPCG(seed, 0))
-		for range 60 {
-			c := anyCommand(random, 8)
-			before := m.clone()
-			answer, err := s.try(c.name, c.body())
-			if err != nil {
-				require.NotEqual(t, "internal", fault.Code(err), "%v", err)
-				require.ErrorIs(t, m.clone().replay(c, nil), errRule, "seed %d: %s %s: %v; %s", seed, c.name, c.body(), err, before)
-				continue
-			}
-			require.NoError(t, m.replay(c, answer.Result), "seed %d: %s %s; %s", seed, c.name, c.body(), before)
-		}
-	})
-}
-
 // modelled gives the shop a few things and makes the model of them.
 func (s *shop) modelled() *model {
 	s.t.Helper()

@@ -246,15 +246,22 @@ func (s *simulation) act(calm bool) {
 
 // ready leaves out of the calls that wait those after which two goroutines of the
 // engine would go on at once towards the decider, so that chance would say which
-// comes first: a second command that is fetched for, and one that would wait for
-// the turn to read the log.
+// comes first: a second command that would fetch a stream, and one that would wait
+// for the turn to read the log.
 func (s *simulation) ready() []*simstore.Call {
 	waiting := s.disk.Waiting()
-	reading := slices.ContainsFunc(waiting, reads)
-	committing := slices.ContainsFunc(waiting, func(c *simstore.Call) bool { return c.Kind == simstore.Append || c.Subject == beforeCommit })
+	is := func(which func(c *simstore.Call) bool) bool { return slices.ContainsFunc(waiting, which) }
+	fetching := is(func(c *simstore.Call) bool { return c.Kind == simstore.Read })
+	recovering := is(func(c *simstore.Call) bool { return c.Kind == simstore.Head || c.Kind == simstore.Follow })
+	committing := is(func(c *simstore.Call) bool { return c.Kind == simstore.Append || c.Subject == beforeCommit })
 	return slices.DeleteFunc(waiting, func(c *simstore.Call) bool {
-		begins := strings.HasPrefix(c.Subject, beforeTry)
-		return c.Kind == simstore.Ask && c.Subject != beforeCommit && (reading || begins && committing && s.Stale())
+		switch {
+		case c.Kind != simstore.Ask || c.Subject == beforeCommit:
+			return false
+		case strings.HasPrefix(c.Subject, beforeTry):
+			return recovering || committing && s.Stale()
+		}
+		return fetching
 	})
 }
 
@@ -391,7 +398,7 @@ func (s *simulation) collect() {
 		f.cancel()
 		c.flight = nil
 		f.to = s.head()
-		if f.err != nil && strings.Contains(f.err.Error(), "read the answer of command") {
+		if f.err != nil && strings.Contains(f.err.Error(), "read the answer of command") { // told as internal; nothing was changed
 			f.err = fault.New(fault.Unavailable, "store_unavailable", "%v", f.err)
 		}
 		s.asked = append(s.asked, f.asked)

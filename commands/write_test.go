@@ -76,7 +76,7 @@ func eachOf(t *testing.T, types []any, do func(random *rand.Rand, v any)) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for _, of := range types {
-		for range 3_000 {
+		for range 500 {
 			made := reflect.New(reflect.TypeOf(of)).Elem()
 			anything(random, made)
 			do(random, made.Interface())
@@ -108,7 +108,7 @@ func TestDigestsAreTheSameForEver(t *testing.T) {
 		}
 	})
 	for name, n := range known {
-		require.Greater(t, n, 500, "%s: the others were digested slowly", name)
+		require.Greater(t, n, 50, "%s: the others were digested slowly", name)
 	}
 	require.Len(t, known, 4)
 	one := events.Units(1)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/stockledger/stockledger/internal/race"
 )
 
 // anything fills a value with whatever its type can hold, most of it usual.
@@ -88,7 +90,7 @@ func TestFactsAndMetadataAreWrittenAsEncodingJSONWritesThem(t *testing.T) {
 			of, pointer = of.Elem(), true
 		}
 		plainly := 0
-		for range 5_000 {
+		for range 500 {
 			made := reflect.New(of)
 			anything(random, made.Elem())
 			if !pointer {
@@ -106,7 +108,7 @@ func TestFactsAndMetadataAreWrittenAsEncodingJSONWritesThem(t *testing.T) {
 				plainly++
 			}
 		}
-		require.Greater(t, plainly, 1_000, "%s: the others were written slowly", of)
+		require.Greater(t, plainly, 50, "%s: the others were written slowly", of)
 	}
 }
 
@@ -133,9 +135,11 @@ func adjusted() (StockAdjusted, *Meta) {
 		}
 }
 
-// The write path has a budget: what is recorded is its two texts, and the copy of
-// its metadata that was looked at.
+// The write path has a budget: what is recorded is its two texts, and little more.
 func TestRecordingAllocatesLittle(t *testing.T) {
+	if race.On {
+		t.Skip("the race detector empties pools at random")
+	}
 	fact, meta := adjusted()
 	var boxed Fact = fact
 	allocations := testing.AllocsPerRun(100, func() {
@@ -143,7 +147,7 @@ func TestRecordingAllocatesLittle(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	require.LessOrEqual(t, allocations, 6.0)
+	require.LessOrEqual(t, allocations, 4.0)
 }
 
 // BenchmarkRecord records an adjustment.

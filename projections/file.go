@@ -290,12 +290,13 @@ func first[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) (row
 	return row, err == nil, err
 }
 
-// A writer is the one connection that writes a file. Only one goroutine uses it.
+// A writer is the one connection that writes a file, or one of those that [file.ask]
+// reads it through. Only one goroutine uses it at a time.
 // It speaks to the driver directly: database/sql would take a third of the time
 // of a rebuild, and guards against what does not happen here.
 type writer struct {
 	conn       driver.Conn
-	ran        uint                   // statements
+	ran        uint                   // statements so far; see breathe
 	statements map[string]driver.Stmt // by text; every text is a constant
 	args       []driver.NamedValue
 }
@@ -327,7 +328,9 @@ func (w *writer) transact(do func(*writer) error) (err error) {
 	return w.exec(`COMMIT`)
 }
 
-// breathe is after how many statements a writer lets others run.
+// breathe is after how many statements a writer lets others run. They take some 30
+// µs; without it a goroutine of the engine waits up to the 10 ms of a time slice for
+// each model that computes.
 const breathe = 4
 
 // exec runs a statement. Args are int64, string, []byte, bool or nil.

@@ -19,7 +19,7 @@ func (m *Models) Command(ctx context.Context, key string) (position uint64, dige
 	defer done()
 	err = m.movements.file.ask(ctx, `SELECT position, digest FROM commands WHERE command_id = ?`, func(row []driver.Value) error {
 		at, _ := row[0].(int64)
-		position, found = uint64(at), true //nolint:gosec // it was stored from a position
+		position, found = uint64(at), true
 		digest, _ = row[1].(string)
 		return nil
 	}, key)

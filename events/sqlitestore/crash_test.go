@@ -2,6 +2,7 @@ package sqlitestore_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -222,26 +223,72 @@ func TestTornWriteAheadLogOpensWithAPrefixOfWholeCommits(t *testing.T) {
 	}
 	longest := 0
 	for _, at := range offsets {
-		flipped := append([]byte(nil), wal...)
-		flipped[min(at, len(wal)-1)] ^= 0x55
-		for name, damaged := range map[string][]byte{"cut": wal[:at], "flipped": flipped} {
-			t.Run(fmt.Sprintf("%s at %d", name, at), func(t *testing.T) {
-				path := newPath(t)
-				require.NoError(t, os.WriteFile(path, file, 0o600))
-				require.NoError(t, os.WriteFile(path+"-wal", damaged, 0o600))
-				s := open(t, path)
-				got := wholeLog(t, s)
-				require.LessOrEqual(t, len(got), len(log))
-				for i, e := range got {
-					require.Equal(t, log[i].Hash, e.Hash)
-				}
-				longest = max(longest, len(got))
-				mustAppend(t, s, new(storetest.Author).Commit("item-after"))
-				wholeLog(t, s)
-			})
-		}
+		t.Run(fmt.Sprintf("cut at %d", at), func(t *testing.T) {
+			path := newPath(t)
+			require.NoError(t, os.WriteFile(path, file, 0o600))
+			require.NoError(t, os.WriteFile(path+"-wal", wal[:at], 0o600))
+			s := open(t, path)
+			got := wholeLog(t, s)
+			require.LessOrEqual(t, len(got), len(log))
+			for i, e := range got {
+				require.Equal(t, log[i].Hash, e.Hash)
+			}
+			longest = max(longest, len(got))
+			mustAppend(t, s, new(storetest.Author).Commit("item-after"))
+			wholeLog(t, s)
+		})
 	}
 	require.Len(t, log, longest, "the undamaged copy holds all")
+}
+
+// SQLite takes damage for the end of the file, and would drop what is behind it.
+func TestAWriteAheadLogThatIsDamagedBeforeItsEndIsRefused(t *testing.T) {
+	path := newPath(t)
+	acknowledged := killed(t, path, "0", 60)
+	wal, err := os.ReadFile(path + "-wal")
+	require.NoError(t, err)
+	file, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Greater(t, len(acknowledged), 3)
+	log := wholeLog(t, open(t, path))
+
+	const frame = 24 + 4096
+	offsets := []int{}
+	for at := range 32 {
+		offsets = append(offsets, at) // the header
+	}
+	for at := range 24 {
+		offsets = append(offsets, 32+at, 32+5*frame+at) // headers of frames
+	}
+	for range 30 {
+		offsets = append(offsets, rand.IntN(len(wal)))
+	}
+	refused := 0
+	for _, at := range offsets {
+		path := newPath(t)
+		damaged := bytes.Clone(wal)
+		damaged[at] ^= 1 << rand.IntN(8)
+		require.NoError(t, os.WriteFile(path, file, 0o600))
+		require.NoError(t, os.WriteFile(path+"-wal", damaged, 0o600))
+		s, err := sqlitestore.Open(path)
+		if err != nil {
+			refused++
+			require.ErrorContains(t, err, path+"-wal is damaged after byte ", "byte %d", at)
+			left, err := os.ReadFile(path + "-wal")
+			require.NoError(t, err)
+			require.Equal(t, damaged, left, "nothing is mended behind anybody's back")
+			continue
+		}
+		// It may be the end of what a crash left: of the last transactions nobody can
+		// tell whether they were synced.
+		got := wholeLog(t, s)
+		require.GreaterOrEqual(t, uint64(len(got)), acknowledged[len(acknowledged)-3], "byte %d of %d", at, len(wal))
+		for i, e := range got {
+			require.Equal(t, log[i].Hash, e.Hash)
+		}
+		require.NoError(t, s.Close())
+	}
+	require.Greater(t, refused, 80)
 }
 
 // A copy of the files at any moment is what a dead machine leaves behind.

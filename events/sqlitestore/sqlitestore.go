@@ -124,6 +124,9 @@ func (s *Store) open(ctx context.Context, logID string) error {
 	if err := private(s.path); err != nil {
 		return err
 	}
+	if err := checkWAL(s.path + "-wal"); err != nil {
+		return err
+	}
 	c, err := dial(ctx, s.path, s.vfs, "busy_timeout = 1000", "journal_mode = WAL", "synchronous = FULL",
 		// 8 MiB: with 64, a COMMIT that split a page of the index took 80 microseconds
 		// more, for SQLite looks through all of the cache then.

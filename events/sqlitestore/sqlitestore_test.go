@@ -219,6 +219,24 @@ func TestWriteAheadLogStaysBounded(t *testing.T) {
 	}
 }
 
+// What was appended gets to the file without a commit that waits for it.
+func TestWriteAheadLogMovesBesideTheWriter(t *testing.T) {
+	path := newPath(t)
+	s, err := sqlitestore.OpenMoved(path)
+	require.NoError(t, err)
+	defer s.Close()
+	work := storetest.NewWork(10)
+	for range 1000 {
+		mustAppend(t, s, work.Commits(10)...)
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		if info.Size() > 256<<10 {
+			return
+		}
+	}
+	t.Fatal("nothing was moved")
+}
+
 // No test of ours cuts the power, so this asks for the promise to be kept.
 func TestEveryCommitIsSynced(t *testing.T) {
 	got, err := open(t, newPath(t)).Synchronous()

@@ -12,6 +12,7 @@ var about = []Check{
 	{Name: "clock", About: "each command was recorded later than the one before it"},
 	{Name: "command ids", About: "no two commits have the same command id"},
 	{Name: "chain", About: "each event carries the hash of the one before it in its stream, and its bytes match its own"},
+	{Name: "streams", About: "each stream, read by its name, ends with its last event in the log"},
 	{Name: "facts", About: "every event can be read, and is in the stream it belongs in"},
 	{Name: "quantities", About: "the quantities that events state follow from what was before"},
 	{Name: "history", About: "each event can follow what came before it"},

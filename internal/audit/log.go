@@ -21,6 +21,13 @@ type logPass struct {
 	commit   openCommit
 	commands map[key]struct{}
 	chain    map[key]link
+	ends     map[key]end // of the streams in chain
+}
+
+// An end is where a stream ends.
+type end struct {
+	stream   string
+	position uint64
 }
 
 // An openCommit is one of which not all events have come yet.
@@ -32,7 +39,7 @@ type openCommit struct {
 func (c openCommit) open() bool { return c.part < c.parts }
 
 func newLogPass(s seeds, c *checks) *logPass {
-	return &logPass{seeds: s, checks: c, commands: make(map[key]struct{}), chain: make(map[key]link)}
+	return &logPass{seeds: s, checks: c, commands: make(map[key]struct{}), chain: make(map[key]link), ends: make(map[key]end)}
 }
 
 // check looks at the next event.
@@ -70,6 +77,7 @@ func (p *logPass) follows(e *entry) {
 		}
 		p.checks.find("chain", f, "event %d: %s", e.Position, wrong)
 	}
+	p.ends[stream] = end{e.Stream, e.Position}
 	p.chain[stream] = p.link(&e.Recorded)
 }
 

@@ -141,6 +141,18 @@ func TestVerifyNamesTheFirstBadPositionOfALog(t *testing.T) {
 	l.untouched()
 }
 
+// The index that leads from a stream's name to its events is not in any chain.
+func TestVerifyFindsAStreamThatEndsEarlyByItsName(t *testing.T) {
+	l := tradedLog(t, fewer(300, 100), newSeed(t))
+	last := l.event(l.head)
+	report, opened := l.with(fmt.Sprint(`DELETE FROM places WHERE position = `, l.head))
+	require.True(t, opened)
+	require.Equal(t, uint64(1), wrong(report, "streams"))
+	require.Equal(t, last.Stream, report.Findings[0].Stream)
+	require.Contains(t, report.Findings[0].Message, fmt.Sprintf("ends before version %d", last.Version))
+	l.untouched()
+}
+
 func change(e events.Recorded, how func(*events.Recorded)) events.Recorded {
 	e.Data, e.Meta = bytes.Clone(e.Data), bytes.Clone(e.Meta)
 	how(&e)

@@ -92,6 +92,9 @@ func (v *verification) run(ctx context.Context) error {
 	if v.reader.at == now {
 		v.pass.end()
 	}
+	if err := v.readStreams(ctx); err != nil {
+		return err
+	}
 	r := &v.report
 	r.Position, r.Head, r.Checks, r.Findings = v.reader.at, v.pass.digest, v.checks.list(), v.checks.first()
 	r.Commands, r.Streams = uint64(len(v.pass.commands)), uint64(len(v.pass.chain))

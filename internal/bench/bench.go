@@ -68,6 +68,9 @@ func Open(config Config) (*Bench, error) {
 		b.leftOut["PostgreSQL"] = "it was not wanted"
 	}
 	var err error
+	if b.Dir, err = filepath.Abs(config.Dir); err != nil { // for PostgreSQL, which has another working directory
+		return nil, err
+	}
 	b.machine, err = look(config)
 	return b, err
 }

@@ -62,7 +62,7 @@ func startCluster(ctx context.Context, dir string) (_ *cluster, err error) {
 	data := filepath.Join(c.dir, "data")
 	initdb := c.command(ctx, uid, gid, filepath.Join(bin, "initdb"), "-D", data, "-U", "stockledger", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
 	if text, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%s: %w: %s", initdb.Path, err, lastLine(text))
+		return nil, fmt.Errorf("%s: %w: %s", initdb.Path, err, why(text))
 	}
 	// The defaults are careful: fsync, full_page_writes and synchronous_commit are on.
 	server := c.command(context.WithoutCancel(ctx), uid, gid, filepath.Join(bin, "postgres"), "-D", data, "-k", c.dir, "-c", "listen_addresses=",
@@ -119,7 +119,7 @@ func (c *cluster) ready(ctx context.Context) error {
 		select {
 		case <-c.ended:
 			text, _ := os.ReadFile(c.log)
-			return fmt.Errorf("postgres ended: %w: %s", c.why, lastLine(text))
+			return fmt.Errorf("postgres ended: %w: %s", c.why, why(text))
 		case <-ctx.Done():
 			return fmt.Errorf("PostgreSQL does not take connections: %w", err)
 		default:
@@ -237,7 +237,14 @@ func open(dir string) bool {
 	}
 }
 
-func lastLine(text []byte) string {
+// why is the line of what a program said that tells why it failed: the first that
+// says it is fatal, or else the last.
+func why(text []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	for _, line := range lines {
+		if strings.Contains(line, "FATAL") {
+			return strings.TrimSpace(line)
+		}
+	}
 	return strings.TrimSpace(lines[len(lines)-1])
 }

@@ -167,6 +167,10 @@ func (b *Bench) Echo(ctx context.Context, load Load, mix Mix) (figures Figures, 
 		return figures, err
 	}
 	open.add(service.Stop)
+	// Its subscription must be at the server before somebody on another connection asks.
+	if err := serving.Flush(); err != nil {
+		return figures, err
+	}
 	conn, err := natsapi.Connect(server.URL())
 	if err != nil {
 		return figures, err

@@ -4,9 +4,10 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -118,7 +119,6 @@ type shop struct {
 	dir     string
 	book    *book
 	checker *checker
-	ledger  *stockledger.Ledger // nil: it is opened for a command
 }
 
 func openShop(t *testing.T) *shop {
@@ -128,13 +128,56 @@ func openShop(t *testing.T) *shop {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.close()) })
 	s := &shop{T: t, dir: dir, book: b, checker: newChecker(filepath.Join(dir, "log.db"), b)}
-	s.ledger = s.open()
-	s.do("create-inventory-items", `{"id":"mug","location_levels":[{"location_id":"paris","stocked_quantity":100}]}`, 2, 100)
-	s.do("adjust-inventory-levels", sale(1), 1, -1)
-	s.do("adjust-inventory-levels", sale(2, 3, 3), 3, -8)
-	require.NoError(t, s.ledger.Close())
-	s.ledger = nil
+	sold := soldMugs(t)
+	require.NoError(t, os.WriteFile(s.checker.path, sold.log, 0o600))
+	for i, c := range sold.sent {
+		n := b.sending(0, c.kind, c.parts, []move{{place{"mug", "paris"}, level{stocked: c.stocked}}})
+		b.acknowledge(n, sold.answers[i].Position, false, sold.answers[i].Result)
+	}
 	return s
+}
+
+// A past is a log, and the commands it was made of with their answers.
+type past struct {
+	log     []byte
+	sent    []sentOnce
+	answers []commands.Answer
+}
+
+// sentOnce is a command about mugs in Paris.
+type sentOnce struct {
+	kind, body string
+	parts      int
+	stocked    int64
+}
+
+var (
+	mugs     past
+	mugsOnce sync.Once
+)
+
+// soldMugs is the past of every shop here, made once.
+func soldMugs(t *testing.T) past {
+	t.Helper()
+	mugsOnce.Do(func() {
+		dir := t.TempDir()
+		l, err := openLedger(t.Context(), dir)
+		require.NoError(t, err)
+		mugs.sent = []sentOnce{
+			{"create-inventory-items", `{"id":"mug","location_levels":[{"location_id":"paris","stocked_quantity":100}]}`, 2, 100},
+			{"adjust-inventory-levels", sale(1), 1, -1},
+			{"adjust-inventory-levels", sale(2, 3, 3), 3, -8},
+		}
+		for i, c := range mugs.sent {
+			answer, err := l.DoJSON(t.Context(), commands.Envelope{Key: name{0, i}.String()}, c.kind, []byte(c.body))
+			require.NoError(t, err)
+			mugs.answers = append(mugs.answers, answer)
+		}
+		require.NoError(t, l.Close())
+		mugs.log, err = os.ReadFile(filepath.Join(dir, "log.db"))
+		require.NoError(t, err)
+	})
+	return mugs
 }
 
 // sale is the body of an adjustment, a line for each quantity.
@@ -155,29 +198,20 @@ func (s *shop) sends(quantity int64) name {
 	return s.book.sending(0, "adjust-inventory-levels", 1, []move{{place{"mug", "paris"}, level{stocked: -quantity}}})
 }
 
-func (s *shop) do(kind, body string, parts int, stocked int64) {
-	n := s.book.sending(0, kind, parts, []move{{place{"mug", "paris"}, level{stocked: stocked}}})
-	answer := s.command(n.String(), kind, body)
-	s.book.acknowledge(n, answer.Position, answer.Replayed, answer.Result)
-}
-
 func (s *shop) carryOut(key, body string) commands.Answer {
 	return s.command(key, "adjust-inventory-levels", body)
 }
 
 func (s *shop) command(key, kind, body string) commands.Answer {
-	l := s.ledger
-	if l == nil {
-		l = s.open()
-		defer func() { require.NoError(s, l.Close()) }()
-	}
+	l := s.open()
+	defer func() { require.NoError(s, l.Close()) }()
 	answer, err := l.DoJSON(s.Context(), commands.Envelope{Key: key}, kind, []byte(body))
 	require.NoError(s, err)
 	return answer
 }
 
 func (s *shop) open() *stockledger.Ledger {
-	l, err := stockledger.Open(s.Context(), stockledger.Config{Dir: s.dir, Logger: slog.New(slog.DiscardHandler)})
+	l, err := openLedger(s.Context(), s.dir)
 	require.NoError(s, err)
 	return l
 }

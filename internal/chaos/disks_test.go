@@ -37,9 +37,9 @@ func mounted(t *testing.T, bytes int) (dir string) {
 // says that it has stopped, in the next one.
 func TestADiskThatIsFullRefusesAndGoesOn(t *testing.T) {
 	t.Parallel()
-	dir := mounted(t, 16<<20)
+	dir := mounted(t, 5<<20)
 	ballast := filepath.Join(dir, "ballast")
-	require.NoError(t, os.WriteFile(ballast, make([]byte, 8<<20), 0o600))
+	require.NoError(t, os.WriteFile(ballast, make([]byte, 3<<20), 0o600))
 	l := stocked(t, filepath.Join(dir, "ledger"))
 
 	acknowledged := make(map[string]uint64)

@@ -131,7 +131,7 @@ func TestATailTornAtAnyByteLeavesWholeCommits(t *testing.T) {
 	from, to := len(before[wal]), len(after[wal])
 	require.Greater(t, to, from)
 	for at := from; at <= to; at++ {
-		if !thorough() && at > from+60 && at < to-3 && (at-from)%509 > 0 {
+		if !thorough() && at > from+25 && at < to-2 && (at-from)%1021 > 0 {
 			continue
 		}
 		want := log[:len(log)-3]
@@ -190,15 +190,15 @@ func TestABitThatTurnsOverIsNeverServed(t *testing.T) {
 	sound := filesOf(t, source)
 
 	outcomes := make(map[string]int)
-	flips := 25
+	flips := 12
 	if thorough() {
 		flips = 3000
 	}
 	for n := range flips {
 		bit := dice.IntN(8 * len(sound["log.db"]))
 		where := fmt.Sprintf("bit %d of byte %d", bit%8, bit/8)
-		dir := flipped(sound, bit).lay(t, n%5 == 0)
-		outcomes[judge(t, dir, n%5 == 0, log, where)]++
+		dir := flipped(sound, bit).lay(t, n%6 == 0)
+		outcomes[judge(t, dir, n%6 == 0, log, where)]++
 
 		path := filepath.Join(dir, "log.db")
 		text, err := os.ReadFile(path)

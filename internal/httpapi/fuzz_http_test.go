@@ -61,7 +61,7 @@ func FuzzRequests(f *testing.F) {
 		r.URL.Path, r.URL.RawQuery, r.Host = path, query, "localhost"
 		for header := range strings.SplitSeq(headers, "\n") {
 			name, value, _ := strings.Cut(header, ":")
-			r.Header.Add(http.CanonicalHeaderKey(name), strings.TrimSpace(value))
+			r.Header.Add(name, strings.TrimSpace(value))
 		}
 		w := recorder{httptest.NewRecorder()}
 		handler.ServeHTTP(w, r)

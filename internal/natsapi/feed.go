@@ -26,6 +26,10 @@ const (
 	feedPause    = 100 * time.Millisecond
 	maxFeedPause = 10 * time.Second
 
+	// maxFollowers bounds those who follow the feed. A stream that does not say has
+	// the server's own bound, which is 1,000; it is given when the stream is made.
+	maxFollowers = 100_000
+
 	feedLog = "stockledger-log-id" // in the metadata of the feed's stream
 
 	headerPosition = "Ledger-Position"
@@ -101,8 +105,9 @@ func (f *Feed) open(ctx context.Context) error {
 		Description: "every event of the ledger; the sequence is the position in the log",
 		Storage:     jetstream.FileStorage, Replicas: f.config.Replicas,
 		DenyDelete: true, DenyPurge: true, AllowDirect: true, AllowAtomicPublish: true,
-		Duplicates: time.Second, // not used, and read anew at every start of the server
-		Metadata:   map[string]string{feedLog: id},
+		MaxConsumers: maxFollowers,
+		Duplicates:   time.Second, // not used, and read anew at every start of the server
+		Metadata:     map[string]string{feedLog: id},
 	})
 	if err != nil {
 		return err
