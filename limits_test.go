@@ -204,6 +204,10 @@ var probes = map[string][]probe{
 	"metadata of one item, level, reservation or location": {
 		sending(createItems, func(n int) string { return with(`{"metadata":{"a":"%s"}}`)(n - len(`{"a":""}`)) }),
 	},
+	"metadata, one object or array in another": {
+		sending(createItems, func(n int) string { return `{"metadata":` + nestings(n, `{"a":`, `1`, `}`) + `}` }),
+		sending(createItems, func(n int) string { return `{"metadata":{"a":` + nestings(n-1, `[`, ``, `]`) + `}}` }),
+	},
 	"digits of a quantity": {
 		sending("adjust-inventory-levels", func(n int) string {
 			return `{"inventory_item_id":"a","location_id":"p","adjustment":` + strings.Repeat("1", n) + `}`

@@ -69,6 +69,10 @@ const (
 	maxMetadata = 64 << 10
 )
 
+// maxNesting is how deep metadata may be nested: every reader of JSON takes that, also
+// where it stands inside an answer.
+const maxNesting = 64
+
 func (env Envelope) check() error {
 	for _, f := range []struct{ name, value string }{
 		{"Idempotency-Key", env.Key},

@@ -321,7 +321,7 @@ func requiredQuantity(field string, q *events.Quantity) error {
 func textWithin(field, value string, bound int) error {
 	if len(value) > bound {
 		return fault.New(fault.Invalid, "too_long", "Field '%s' has %d bytes, at most %d are allowed", field, len(value), bound).
-			With("field", field)
+			With("field", field).With("size", len(value)).With("limit", bound)
 	}
 	if !utf8.ValidString(value) {
 		return fault.New(fault.Invalid, "invalid_text", "Field '%s' is not valid UTF-8 text", field).With("field", field)
@@ -347,9 +347,34 @@ func optionalField(field string, value domain.Field[string], bound int) error {
 func metadataWithin(raw []byte) error {
 	if len(raw) > maxMetadata {
 		return fault.New(fault.Invalid, "too_long", "Field 'metadata' has %d bytes, at most %d are allowed", len(raw), maxMetadata).
-			With("field", "metadata")
+			With("field", "metadata").With("size", len(raw)).With("limit", maxMetadata)
+	}
+	if depth := nesting(raw); depth > maxNesting {
+		return fault.New(fault.Invalid, "too_deep", "Field 'metadata' is nested %d deep, at most %d are allowed", depth, maxNesting).
+			With("field", "metadata").With("limit", maxNesting)
 	}
 	return nil
+}
+
+// nesting is how many objects and arrays stand in one another at most in JSON that
+// is well-formed.
+func nesting(raw []byte) (most int) {
+	depth, inText := 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case inText && c == '\\':
+			i++
+		case c == '"':
+			inText = !inText
+		case inText:
+		case c == '{', c == '[':
+			depth++
+			most = max(most, depth)
+		case c == '}', c == ']':
+			depth--
+		}
+	}
+	return most
 }
 
 func metadataField(f domain.Field[stdjson.RawMessage]) error {
@@ -396,7 +421,7 @@ func within(lines int) error {
 		return nil
 	}
 	return fault.New(fault.Invalid, "too_many_lines", "the command has %d lines, at most %d are allowed; send several commands",
-		lines, MaxLines)
+		lines, MaxLines).With("lines", lines).With("limit", MaxLines)
 }
 
 func eachID(field string, ids []string) error {

@@ -189,7 +189,7 @@ func checkPage(skip, take int) error {
 
 func checkTake(take int) error {
 	if take < 0 || take > maxTake {
-		return fault.New(fault.Invalid, "invalid_value", "take must be 0 to %d, not %d", maxTake, take).With("field", "take")
+		return fault.New(fault.Invalid, "invalid_value", "take must be 0 to %d, not %d", maxTake, take).With("field", "take").With("max", maxTake)
 	}
 	return nil
 }

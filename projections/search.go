@@ -67,7 +67,7 @@ func (c compiler) words(q string) ([]term, error) {
 	case len(s.columns) == 0:
 		return nil, fault.New(fault.Invalid, "not_searchable", "nothing in this list is searched by 'q'").With("field", "q")
 	case len(q) > maxSearch:
-		return nil, fault.New(fault.Invalid, "invalid_value", "q may be %d bytes long", maxSearch).With("field", "q")
+		return nil, fault.New(fault.Invalid, "invalid_value", "q may be %d bytes long", maxSearch).With("field", "q").With("max", maxSearch)
 	}
 	var terms []term
 	for _, token := range tokens {
