@@ -2,7 +2,7 @@
 
 lint = go tool -modfile=tools/go.mod golangci-lint
 
-.PHONY: check test lint compose fuzz million bench chaos failover acceptance run
+.PHONY: check test lint compose fuzz million bench chaos model simulate powercuts subscribers failover acceptance run
 
 check: lint ## under a minute
 	go vet ./...
@@ -25,12 +25,26 @@ fuzz: ## every decoder, a minute each
 million: ## a ledger of a million events: how soon it answers, how quickly its read models are built
 	go test -run='^$$' -bench=Million -benchtime=1x -timeout=1h .
 
-bench: ## the table of what we aim at, beside a plain file, PostgreSQL and an echo; docs/performance.md from it
-	go run ./cmd/stockledger bench docs
+bench: ## docs/performance.md anew: the table of what we aim at, beside a plain file, PostgreSQL and an echo; 25 minutes
+	go build -buildvcs=true -o stockledger ./cmd/stockledger
+	./stockledger bench docs
 
-chaos: ## 500 kills under load, some ten minutes; then kills at named points
-	go run ./cmd/stockledger chaos --rounds 500
-	go run ./cmd/stockledger chaos --points --rounds 90
+chaos: ## 500 kills under load, then kills at named points, every torn tail and 3,000 bit flips; half an hour
+	go run ./cmd/stockledger chaos --rounds 500 --markdown
+	go run ./cmd/stockledger chaos --points --rounds 90 --markdown
+	STOCKLEDGER_TEST_CHAOS=1 go test -count=1 -timeout=1h ./internal/chaos ./cmd/stockledger -run='Torn|Turns|Chaos'
+
+model: ## a million commands of all kinds from 8 callers beside a small model
+	STOCKLEDGER_TEST_MODEL=1000000 go test -count=1 -timeout=30m -v -run='^TestEveryAnswerIsTheModels$$' ./commands
+
+simulate: ## 100,000 histories of the engine on a store and a clock that are simulated
+	STOCKLEDGER_TEST_SIMULATIONS=100000 go test -count=1 -timeout=60m -v -run='^TestSimulation$$' ./commands
+
+powercuts: ## thousands of power cuts, failed syncs and full disks
+	STOCKLEDGER_TEST_POWERCUTS=2000 go test -count=1 -timeout=2h -run='PowerCut|NothingKnows|FailedSync|FullDisk|DiskFull' ./events/sqlitestore .
+
+subscribers: ## ten thousand follow the feed, one of them stalled
+	STOCKLEDGER_TEST_SUBSCRIBERS=10000 go test -v -count=1 -timeout=20m -run=ASubscriberThatStalls ./internal/natsapi
 
 failover: ## 20 kills of the leading node, 20 of NATS servers, 20 pauses; half an hour. STOCKLEDGER_TEST_SEED=… again
 	STOCKLEDGER_TEST_FAILOVER=20 go test -v -count=1 -timeout=2h -run='Failover|APausedLeader' ./cmd/stockledger

@@ -57,7 +57,7 @@ func (r *rig) close() {
 	if r.ledger != nil {
 		_ = r.ledger.Close()
 	}
-	require.NoError(r.t, r.disk.Close())
+	_ = r.disk.Close() // a store that has stopped keeps a connection
 }
 
 const (
@@ -341,7 +341,9 @@ func TestAFailedSyncOfTheLogStopsTheLedger(t *testing.T) {
 		take(t, dir, into, func(path string) bool { return strings.HasSuffix(path, ".json") })
 		told, sent := r.acknowledged(), r.sent
 		r.close()
-		keeps(t, dir, told, sent)
+		ended := t.TempDir() // what the end of the process leaves; until then the log is locked
+		take(t, dir, ended, func(path string) bool { return !strings.HasSuffix(path, "-shm") })
+		keeps(t, ended, told, sent)
 		keeps(t, into, told, sent)
 	})
 }

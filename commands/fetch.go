@@ -96,7 +96,7 @@ func (e *Engine) priorCommit(ctx context.Context, key string) (*remembered, erro
 	}
 	for batch, err := range e.config.Store.Subscribe(ctx, position-1) {
 		if err != nil {
-			return nil, fmt.Errorf("read the answer of command %s: %w", key, err)
+			return nil, fmt.Errorf("%w: read the answer of command %s: %w", errRead, key, err)
 		}
 		meta, err := batch[0].Metadata()
 		if err != nil {

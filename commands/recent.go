@@ -18,6 +18,7 @@ type recent struct {
 	kept      int // keptCommands
 	most      int // mostCommands
 	answers   int // bytes of the durable answers remembered
+	noted     int // refs of the commands remembered
 }
 
 // remembered is a commit that was decided, and is durable or will be.
@@ -37,10 +38,12 @@ type found struct {
 
 // keptCommands is how many commands are remembered even when the index knows
 // them, so that an index that moves on seldom makes a command look again;
-// keptAnswers is how many bytes their answers may have.
+// keptAnswers is how many bytes their answers may have, and keptRefs how many refs
+// they may have made, some 10 MB.
 const (
 	keptCommands = 1 << 13
-	keptAnswers  = 64 << 20
+	keptAnswers  = 16 << 20
+	keptRefs     = 1 << 16
 )
 
 // The most that is remembered while the index stands still. Over that, commands
@@ -48,10 +51,13 @@ const (
 const (
 	mostCommands = 1 << 18
 	mostAnswers  = 256 << 20
+	mostRefs     = 1 << 20
 )
 
 // full reports whether no more commands may be remembered.
-func (r *recent) full() bool { return len(r.order) >= r.most || r.answers >= mostAnswers }
+func (r *recent) full() bool {
+	return len(r.order) >= r.most || r.answers >= mostAnswers || r.noted >= mostRefs
+}
 
 func newRecent() *recent {
 	return &recent{commands: make(map[string]*remembered), refs: make(map[lookup][]Ref), kept: keptCommands, most: mostCommands}
@@ -66,6 +72,7 @@ func (r *recent) note(c *remembered, fact events.Fact) {
 	for at, ref := range refs(fact) {
 		r.refs[at] = append(r.refs[at], ref)
 		c.refs = append(c.refs, found{at, ref})
+		r.noted++
 	}
 }
 
@@ -92,7 +99,8 @@ func (r *recent) read(position uint64, meta *events.Meta, fact events.Fact) {
 // forget leaves what the index knows to the index, but for the newest commands.
 func (r *recent) forget(known uint64) {
 	n := 0
-	for n < len(r.order) && (n < len(r.order)-r.kept || r.answers > keptAnswers) && r.order[n].position != 0 && r.order[n].position <= known {
+	spare := func() bool { return n < len(r.order)-r.kept || r.answers > keptAnswers || r.noted > keptRefs }
+	for n < len(r.order) && spare() && r.order[n].position != 0 && r.order[n].position <= known {
 		r.forgotten = max(r.forgotten, r.order[n].position)
 		r.remove(r.order[n])
 		n++
@@ -115,6 +123,7 @@ func (r *recent) remove(c *remembered) {
 	if c.position != 0 {
 		r.answers -= len(c.answer)
 	}
+	r.noted -= len(c.refs)
 	if r.commands[c.key] == c { // and not the same commit, read again from the log
 		delete(r.commands, c.key)
 	}

@@ -405,6 +405,41 @@ func TestAStreamThatCannotBeReadIsUnavailable(t *testing.T) {
 	s.do("adjust-inventory-levels", oneOff, keyed("k"))
 }
 
+// unreadable is a store whose log cannot be read for the moment.
+type unreadable struct {
+	*memstore.Store
+	now atomic.Bool
+}
+
+func (u *unreadable) Subscribe(ctx context.Context, after uint64) iter.Seq2[[]events.Recorded, error] {
+	if u.now.Load() {
+		return func(yield func([]events.Recorded, error) bool) { yield(nil, errDisk) }
+	}
+	return u.Store.Subscribe(ctx, after)
+}
+
+// The answer of a command that only the index knows by its key is in the log.
+func TestAnOldAnswerThatCannotBeReadIsAskedForAgain(t *testing.T) {
+	store := &unreadable{Store: memstore.New()}
+	index := newLagging(t, store)
+	s := openShop(t, store, func(c *commands.Config) { c.Index = index })
+	s.KeepCommands(1)
+	s.stocked("cup", "paris", 5)
+	first := s.do("adjust-inventory-levels", oneOff, keyed("k"))
+	index.catchUp(-1)
+	for range 3 {
+		s.do("adjust-inventory-levels", cupHas+`"adjustment":1}]`)
+		index.catchUp(-1)
+	}
+	store.now.Store(true)
+	_, err := s.try("adjust-inventory-levels", oneOff, keyed("k"))
+	requireRefused(t, "store_unavailable", `{"command_id":"k"}`, err)
+	store.now.Store(false)
+	again := s.do("adjust-inventory-levels", oneOff, keyed("k"))
+	require.True(t, again.Replayed)
+	require.Equal(t, first.Position, again.Position)
+}
+
 // Somebody else writes to the log behind the engine's back.
 func TestAForeignWriterIsNoticed(t *testing.T) {
 	type writers struct{ ours, theirs *shop }

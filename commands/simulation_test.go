@@ -398,9 +398,6 @@ func (s *simulation) collect() {
 		f.cancel()
 		c.flight = nil
 		f.to = s.head()
-		if f.err != nil && strings.Contains(f.err.Error(), "read the answer of command") { // told as internal; nothing was changed
-			f.err = fault.New(fault.Unavailable, "store_unavailable", "%v", f.err)
-		}
 		s.asked = append(s.asked, f.asked)
 		kind := fault.Of(f.err).Kind
 		switch {

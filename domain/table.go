@@ -42,12 +42,10 @@ func (t *table[V]) remember(key string) {
 	}
 }
 
-func (t *table[V]) begin() { t.open, t.journal = true, t.journal[:0] }
+func (t *table[V]) begin() { t.open = true }
 
-func (t *table[V]) keep() {
-	clear(t.journal) // let go of the rows
-	t.open, t.journal = false, t.journal[:0]
-}
+// keep lets go of the journal, which would take as much memory as the rows.
+func (t *table[V]) keep() { t.open, t.journal = false, nil }
 
 func (t *table[V]) rollback() {
 	t.open = false

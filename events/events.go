@@ -134,8 +134,7 @@ func Record(stream string, after uint64, prev Hash, fact Fact, meta *Meta) (Reco
 // length as eight bytes, big endian. It is over the stored bytes, so it holds
 // whatever a later version of the ledger makes of them.
 func (e Recorded) Link() Hash {
-	// One buffer and one call, with nothing left for the garbage collector, take
-	// half the time of a hash that is written to bit by bit.
+	// One buffer and one call leave nothing for the garbage collector.
 	w := writers.Get().(*Writer)
 	defer writers.Put(w)
 	w.Reset()

@@ -46,7 +46,7 @@ type feed struct {
 func (c *core) start(models ...*model) {
 	for _, one := range models {
 		ctx, cancel := c.derive()
-		one.cancel, one.quit, one.ended = cancel, ctx.Done(), make(chan struct{})
+		one.cancel, one.quit, one.ended, one.turns = cancel, ctx.Done(), make(chan struct{}), c.turns
 		one.refeed = func() { c.refeed(one) }
 		c.work.Go(func() {
 			defer close(one.ended)

@@ -69,10 +69,10 @@ func openFile(ctx context.Context, cfg Config, d definition, e entry, head uint6
 			err = errors.Join(fmt.Errorf("%s: %w", f.path, err), f.close())
 		}
 	}()
-	// A checkpoint every 4,000 pages moves each of them once, not many times. The
+	// A checkpoint every 16,000 pages moves each of them once, not many times. The
 	// model tries again when it is busy for a second; Close waits no longer.
 	if f.writer, err = openWriter(ctx, f.path, "page_size(8192)", "journal_mode(WAL)", "synchronous(NORMAL)",
-		"wal_autocheckpoint(4000)", "busy_timeout(1000)"); err != nil {
+		"wal_autocheckpoint(16000)", "busy_timeout(1000)"); err != nil {
 		return nil, 0, err
 	}
 	if err := f.writer.exec(cache); err != nil {
@@ -328,9 +328,8 @@ func (w *writer) transact(do func(*writer) error) (err error) {
 	return w.exec(`COMMIT`)
 }
 
-// breathe is after how many statements a writer lets others run. They take some 30
-// µs; without it a goroutine of the engine waits up to the 10 ms of a time slice for
-// each model that computes.
+// breathe is after how many statements a writer lets others run: without it a
+// goroutine of the engine may wait for the 10 ms of Go's time slice.
 const breathe = 4
 
 // exec runs a statement. Args are int64, string, []byte, bool or nil.

@@ -43,6 +43,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -110,6 +111,7 @@ type core struct {
 	closing sync.Once
 	done    <-chan struct{} // closed when Close begins
 	awaited chan struct{}   // holds one when somebody began to wait for a position
+	turns   chan struct{}   // holds one for each model that is folding what is new
 	work    sync.WaitGroup  // the feeds, the models and who watches over them
 }
 
@@ -133,6 +135,7 @@ func Open(ctx context.Context, cfg Config) (_ *Models, err error) {
 	c := &core{
 		config: cfg, dir: cfg.Dir, store: cfg.Store, logger: cfg.Logger, clock: cfg.clock, longest: cmp.Or(cfg.longest, longest),
 		files: make(map[*model]struct{}), admin: make(chan struct{}, 1), holding: make(chan struct{}, 1), awaited: make(chan struct{}, 1),
+		turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.cancel, c.done = cancel, run.Done()

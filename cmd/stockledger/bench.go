@@ -28,7 +28,7 @@ type benchCommand struct {
 func (benchCommand) Help() string {
 	return `Measures a ledger of its own, in a temporary directory that is removed, and in the same run what one would use instead: a plain file that is
 synced once for each group, a NATS service that only echoes, and PostgreSQL, if there is one. Figures depend on the machine; ratios are what to look at.
-Nothing of yours is read or written. Without more words it is one load.
+Nothing of yours is read or written. Without more words it is one load, with the flags of stockledger bench load --help.
 
 Exit status: 0 measured; 1 a request failed, something acknowledged is not in the log once, or something grows.
 
@@ -115,7 +115,7 @@ type benchLoad struct {
 	Callers   int           `default:"64" help:"How many send one request after the other."`
 	Items     int           `default:"10000" help:"How many items they draw from."`
 	Hot       bool          `help:"One item for all, which is --items 1."`
-	Mix       string        `default:"adjust=100" help:"How many of 100 requests are of each kind: adjust, reserve, release, fulfil, read. Who has nothing to release or to fulfil reserves."`
+	Mix       string        `default:"adjust=100" help:"How many of 100 requests are of each kind: adjust, reserve, release, fulfil, read. Who has nothing to release or to fulfil reserves. Beside a mix with reads stands nothing that only writes."`
 	Transport string        `default:"go" enum:"go,nats,http" help:"How they reach the ledger: go, nats or http, the server being in the same process."`
 	Feed      bool          `help:"Publish the feed meanwhile, over NATS."`
 	Duration  time.Duration `default:"5s" help:"How long each of them is measured, after a warm-up."`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,6 +43,9 @@ var docsSections = []string{"table", "memory", "scale", "soak"}
 
 // Validate implements kong's hook of that name.
 func (c *benchDocs) Validate() error {
+	if c.Minutes <= 0 {
+		return errors.New("--minutes must be more than nothing")
+	}
 	for _, name := range c.Sections {
 		if !slices.Contains(docsSections, name) {
 			return fmt.Errorf("there is no section %q; there are %s", name, strings.Join(docsSections, ", "))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -40,7 +39,7 @@ func (c *benchSoak) Validate() error {
 		return err
 	}
 	if c.Minutes <= 0 || c.Every <= 0 || c.Items < 1 || c.Callers < 1 || c.Callers > bench.MaxCallers {
-		return errors.New("--minutes, --every, --items and --callers must be more than nothing")
+		return fmt.Errorf("--callers must be from 1 to %d, --items at least 1, --minutes and --every more than nothing", bench.MaxCallers)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -30,6 +31,14 @@ Examples:
     stockledger bench table
     stockledger bench table --rows file,hot,p99 --runs 5
     stockledger bench table --quick`
+}
+
+// Validate implements kong's hook of that name.
+func (c *benchTable) Validate() error {
+	if c.Duration <= 0 {
+		return errors.New("--duration must be more than nothing")
+	}
+	return nil
 }
 
 // config is the table as it was asked for.

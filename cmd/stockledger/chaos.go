@@ -23,7 +23,9 @@ type chaosCommand struct {
 }
 
 // Help implements kong.HelpProvider.
-func (chaosCommand) Help() string { return chaosKill{}.Help() }
+func (chaosCommand) Help() string {
+	return chaosKill{}.Help() + "\n\nFlags: stockledger chaos kill --help; the word kill may be left out."
+}
 
 type chaosKill struct {
 	Rounds   int       `default:"20" help:"How often the server is killed."`
@@ -40,8 +42,8 @@ type chaosKill struct {
 func (chaosKill) Help() string {
 	return `Starts a ledger in a process of its own, sends it commands of all kinds from here, kills it with SIGKILL under the load, and starts it again.
 The callers write down what they sent and what they were told. Then the log is read and compared with that, after every kill: each
-acknowledged command is there once, at the position and with the answer that was told; each other one is there whole or not at all. At
-the end the hash chains, the read models, the sums of all levels and the feed are checked, too.
+acknowledged command is there once, at the position and with the answer that was told, also when it is sent again after a restart; nothing is refused
+that ought not to be; each other one is there whole or not at all. At the end the hash chains, the read models, the sums of all levels and the feed are checked, too.
 
 It needs nothing that runs, and touches no other ledger.
 
@@ -119,8 +121,12 @@ func (c *chaosKill) Run(ctx context.Context, s streams) (err error) {
 		},
 	})
 	bar.end()
+	if ctx.Err() != nil {
+		fmt.Fprintln(s.err, "stockledger: interrupted after", chaos.Grouped(uint64(report.Kills)), "kills") //nolint:gosec // G115: not negative
+		return errors.Join(errReported{exitFailed}, remove())
+	}
 	if err != nil {
-		return fmt.Errorf("%w\nwhat was tried is in %s", err, dir)
+		return errors.New(err.Error() + "\nwhat was tried is in " + dir) // a refusal would be told without the rest
 	}
 	if err := c.tell(s.out, report, began); err != nil {
 		return err
@@ -204,7 +210,7 @@ func chaosLines(r chaos.Report) [][2]string {
 		{"acknowledged: each is there once, where it was said to be", g(r.Acknowledged)},
 		{"refused: none is there", g(r.Refused)},
 		{"given up: there whole, or not at all", fmt.Sprintf("%s, %s there", g(r.GivenUp), g(r.GivenUpThere))},
-		{"sent again after a kill, with the same key", g(r.Resent)},
+		{"sent again with the same key, most of them after a kill", g(r.Resent)},
 		{"answered from the log: carried out before", g(r.Replayed)},
 		{"events in the log, and in the feed", g(r.Events) + ", " + g(r.Feed)},
 		{"lost", g(r.Lost)},

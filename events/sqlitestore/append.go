@@ -9,6 +9,9 @@ import (
 	"os"
 	"strings"
 
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"github.com/stockledger/stockledger/events"
 )
 
@@ -63,9 +66,10 @@ func (w *writer) unplaced(ctx context.Context, after uint64) (found []events.Rec
 
 // Append implements [events.Store]. All commits of one call are one transaction.
 //
-// When the disk refuses to make a transaction durable the store stops: that and
-// every later Append fail until it is opened again, because what a failed fsync
-// left behind is not known, and a second one may wrongly succeed.
+// When the disk fails to write a transaction, or to make it durable, the store
+// stops: that and every later Append fail until it is opened again, because what a
+// failed fsync left behind is not known, and a second one may wrongly succeed. When
+// the disk has no room, that Append fails, and a later one may find some.
 func (s *Store) Append(ctx context.Context, commits ...events.Commit) ([]uint64, error) {
 	return s.append(ctx, nil, commits)
 }
@@ -83,6 +87,9 @@ func (s *Store) append(ctx context.Context, head *uint64, commits []events.Commi
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.mover.failed.Load(); err != nil && s.failed == nil {
+		s.failed = fmt.Errorf("its write-ahead log could not be moved: %w", *err)
+	}
 	if s.failed != nil {
 		return nil, fmt.Errorf("append to log %s: %w: %w", s.path, events.ErrStopped, s.failed)
 	}
@@ -113,7 +120,7 @@ func (s *Store) transact(
 	}
 	n, refusal, err := s.accept(ctx, spans)
 	if err != nil || n == 0 {
-		return nil, refusal, errors.Join(err, s.abandon(ctx))
+		return nil, refusal, errors.Join(err, s.abandon(ctx, err))
 	}
 	records, positions := number(s.writer.records[:0], s.tail.Head(), commits[:n])
 	defer func() {
@@ -121,23 +128,38 @@ func (s *Store) transact(
 		s.writer.records = records
 	}()
 	if err := s.writer.insert(ctx, records); err != nil {
-		return nil, nil, errors.Join(err, s.abandon(ctx))
+		return nil, nil, errors.Join(err, s.abandon(ctx, err))
 	}
 	// Twice as many, so that a generation is written before the next is full.
 	placed, err := s.writer.index(ctx, &s.places, 2*len(records))
 	if err != nil {
-		return nil, nil, errors.Join(err, s.abandon(ctx))
+		return nil, nil, errors.Join(err, s.abandon(ctx, err))
 	}
 	if err := s.writer.commit.exec(ctx); err != nil {
-		s.failed = fmt.Errorf("a commit failed: %w", err)
-		return nil, nil, errors.Join(err, s.abandon(ctx))
+		if !isFull(err) {
+			s.failed = fmt.Errorf("a commit failed: %w", err)
+		}
+		return nil, nil, errors.Join(err, s.abandon(ctx, err))
 	}
 	s.places.wrote(placed)
 	s.places.add(records)
 	s.tail.Add(records...)
-	s.mover.appended(bytesIn(records))
+	size := bytesIn(records)
+	s.mover.appended(size)
+	s.moveRest(ctx, size)
 	s.shorten(ctx)
 	return positions, refusal, nil
+}
+
+// moveRest moves what the mover has not, now and then: the mover is never quite done
+// while there are appends, and only when all has moved SQLite begins the write-ahead
+// log anew.
+func (s *Store) moveRest(ctx context.Context, appended int) {
+	if s.unmoved += appended + pagesPerAppend*pageSize; s.unmoved < s.moveAll {
+		return
+	}
+	s.unmoved = 0
+	_, _ = s.checkpoint(ctx, "PASSIVE") // what cannot be moved now stays where it is
 }
 
 // shorten begins the write-ahead log anew when it is too long. If somebody reads
@@ -148,19 +170,57 @@ func (s *Store) shorten(ctx context.Context) {
 		return
 	}
 	s.walExtra = 0
-	if busy, err := s.writer.conn.row(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil || busy[0] != int64(0) {
+	if busy, err := s.checkpoint(ctx, "TRUNCATE"); err != nil || busy {
 		s.walExtra = info.Size()
 	}
 }
 
-// abandon rolls back. A transaction that can not even be rolled back stops the
-// store.
-func (s *Store) abandon(ctx context.Context) error {
+// checkpoint moves the write-ahead log to the file, unless the mover does, or the disk
+// has failed to. A sync that fails stops the store: the next one would succeed
+// without what this one lost.
+func (s *Store) checkpoint(ctx context.Context, mode string) (busy bool, err error) {
+	s.mover.moving.Lock() // SQLite gives up at once while another connection moves it
+	defer s.mover.moving.Unlock()
+	if failed := s.mover.failed.Load(); failed != nil {
+		return false, *failed
+	}
+	row, err := s.writer.conn.row(ctx, "PRAGMA wal_checkpoint("+mode+")")
+	if isFailedSync(err) {
+		s.failed = fmt.Errorf("its write-ahead log could not be moved: %w", err)
+	}
+	return err == nil && row[0] != int64(0), err
+}
+
+// abandon rolls back a transaction that came to nothing because of cause. One that
+// can not even be rolled back stops the store.
+func (s *Store) abandon(ctx context.Context, cause error) error {
 	err := s.writer.rollback.exec(ctx)
+	if isFull(cause) && code(err) == sqlite3.SQLITE_ERROR {
+		return nil // no transaction is active: SQLite has rolled it back itself
+	}
 	if err != nil && s.failed == nil {
 		s.failed = fmt.Errorf("a rollback failed: %w", err)
 	}
 	return err
+}
+
+// isFull reports whether a disk that has no room is to blame for the failure of a
+// transaction. SQLite says so only of writes, which come before the fsync: nothing
+// is recorded, everything is rolled back, and the next commit may find room.
+func isFull(err error) bool { return code(err) == sqlite3.SQLITE_FULL }
+
+// isFailedSync reports whether what was written before may or may not be on the disk.
+func isFailedSync(err error) bool {
+	failed, ok := errors.AsType[*sqlite.Error](err)
+	return ok && failed.Code() == sqlite3.SQLITE_IOERR_FSYNC
+}
+
+// code is the primary result code of SQLite, 0 if err is not from there.
+func code(err error) int {
+	if failed, ok := errors.AsType[*sqlite.Error](err); ok {
+		return failed.Code() & 0xff
+	}
+	return 0
 }
 
 // accept counts the commits before the first whose streams are not at the
@@ -267,19 +327,17 @@ func (w *writer) index(ctx context.Context, p *places, n int) (int, error) {
 
 // settle writes all places that are not in the table yet.
 func (s *Store) settle(ctx context.Context) error {
-	for s.places.unwritten() > 0 {
-		if len(s.places.rows) == 0 {
-			s.places.freeze()
-		}
+	for !s.places.settled() {
+		s.places.all()
 		if err := s.writer.begin.exec(ctx); err != nil {
 			return err
 		}
 		n, err := s.writer.index(ctx, &s.places, math.MaxInt)
 		if err != nil {
-			return errors.Join(err, s.abandon(ctx))
+			return errors.Join(err, s.abandon(ctx, err))
 		}
 		if err := s.writer.commit.exec(ctx); err != nil {
-			return errors.Join(err, s.abandon(ctx))
+			return errors.Join(err, s.abandon(ctx, err))
 		}
 		s.places.rows = s.places.rows[n:]
 	}

@@ -3,15 +3,16 @@ package sqlitestore
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
-// The write-ahead log moves to the file beside the writer. When all of it moved
-// within a COMMIT, as SQLite does by itself, whoever waited for that commit waited
-// for 16 MB to be written and synced, some 30 ms, and that was one command in
-// fifteen at full load.
+// The write-ahead log moves to the file beside the writer, a little at a time. When
+// all of it moved within a COMMIT, as SQLite does by itself, whoever waited for that
+// commit waited for 16 MB to be written and synced, some 30 ms; and to sync 4 MB at
+// once holds up the writer's own sync for 10.
 const (
 	// checkpointEvery is how many bytes are appended until what there is moves.
-	checkpointEvery = 4 << 20
+	checkpointEvery = 1 << 19
 	// pagesPerAppend is about what an append writes besides its events: the ends of
 	// the tables, and the index.
 	pagesPerAppend = 8
@@ -24,6 +25,8 @@ type mover struct {
 	wake    chan struct{}
 	done    chan struct{} // closed by close
 	working sync.WaitGroup
+	moving  sync.Mutex            // held while it moves
+	failed  atomic.Pointer[error] // of the disk, which ended it
 
 	every int // checkpointEvery
 	since int // bytes appended since it was woken; the writer's, and so is every
@@ -52,12 +55,21 @@ func (m *mover) appended(bytes int) {
 }
 
 // move moves what no reader needs where it is. That it cannot is nothing lost: the
-// log only becomes longer, until the writer moves it.
+// log only becomes longer, until the writer moves it. But when the disk fails it must
+// not be asked again, and the store stops.
 func (m *mover) move() {
 	for {
 		select {
 		case <-m.wake:
-			_, _ = m.conn.row(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)")
+			m.moving.Lock()
+			_, err := m.conn.row(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)")
+			if isFailedSync(err) {
+				m.failed.Store(&err)
+			}
+			m.moving.Unlock()
+			if isFailedSync(err) {
+				return
+			}
 		case <-m.done:
 			return
 		}

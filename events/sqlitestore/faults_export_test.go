@@ -1,9 +1,6 @@
 package sqlitestore
 
-import (
-	"context"
-	"errors"
-)
+import "errors"
 
 // OpenNarrowOn is OpenOn for a log whose bounds are so small that a few appends
 // cross them all: its write-ahead log moves to the file every few commits, and is
@@ -17,8 +14,16 @@ func OpenNarrowOn(vfs, path string) (*Store, error) {
 	s.places.size = 7
 	s.heads.size = 5
 	s.walLimit = 80 << 10
-	if err := s.writer.conn.exec(context.Background(), "PRAGMA wal_autocheckpoint = 10"); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
+	s.mover.every = 80 << 10
+	s.moveAll = 120 << 10
 	return s, nil
+}
+
+// LetGo closes what a store that has stopped keeps open until its process ends. The
+// process's end would not move the write-ahead log, and this does.
+func LetGo(s *Store) error {
+	if s.left == nil {
+		return nil
+	}
+	return errors.Join(s.left.close(), s.lock.Unlock())
 }

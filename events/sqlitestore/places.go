@@ -41,10 +41,11 @@ type places struct {
 	frozen map[string][]place // being written, likewise
 
 	// What follows is the writer's.
-	count   int    // places in fresh
-	through uint64 // last position in fresh, or before it
-	rows    []row  // of frozen that are not in the table yet, sorted as it is
-	upTo    uint64 // last position in frozen
+	count   int        // places in fresh
+	through uint64     // last position in fresh, or before it
+	sorting chan []row // rows, when they are sorted; nil when they are
+	rows    []row      // of frozen that are not in the table yet, sorted as it is
+	upTo    uint64     // last position in frozen
 }
 
 // keyOf is the stream's key in the table: 64 bits of its SHA-256. Should two
@@ -96,6 +97,11 @@ func (p *places) add(records []events.Recorded) {
 // due are the next n rows to write, or as many as there are, and whether they
 // are the last of their generation.
 func (p *places) due(n int) (rows []row, last bool) {
+	select {
+	case p.rows = <-p.sorting:
+		p.sorting = nil
+	default:
+	}
 	n = min(n, len(p.rows))
 	return p.rows[:n], n > 0 && n == len(p.rows)
 }
@@ -104,22 +110,37 @@ func (p *places) due(n int) (rows []row, last bool) {
 // the next generation when that was the last and the next is full.
 func (p *places) wrote(n int) {
 	p.rows = p.rows[n:]
-	if len(p.rows) == 0 && p.count >= p.size {
+	if p.written() && p.count >= p.size {
 		p.freeze()
 	}
 }
 
-// freeze makes fresh the generation to write; the one before must be written.
+// written reports whether all of frozen is in the table.
+func (p *places) written() bool { return p.sorting == nil && len(p.rows) == 0 }
+
+// freeze makes fresh the generation to write; the one before must be written. It is
+// sorted meanwhile: 65,536 rows take 100 ms, for which no append should wait.
 func (p *places) freeze() {
-	keys := make(map[int64][]string, len(p.fresh))
-	for stream := range p.fresh {
+	frozen, n := p.fresh, p.count
+	p.sorting = make(chan []row, 1)
+	go func(sorted chan<- []row) { sorted <- p.sorted(frozen, n) }(p.sorting)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.frozen, p.fresh = frozen, make(map[string][]place, len(frozen))
+	p.count, p.upTo = 0, p.through
+}
+
+// sorted are n places as the table has them.
+func (p *places) sorted(frozen map[string][]place, n int) []row {
+	keys := make(map[int64][]string, len(frozen))
+	for stream := range frozen {
 		key := p.key(stream)
 		keys[key] = append(keys[key], stream)
 	}
-	rows := make([]row, 0, p.count)
+	rows := make([]row, 0, n)
 	for key, streams := range keys {
 		for _, stream := range streams {
-			for _, at := range p.fresh[stream] {
+			for _, at := range frozen[stream] {
 				rows = append(rows, row{key, at})
 			}
 		}
@@ -127,11 +148,18 @@ func (p *places) freeze() {
 	slices.SortFunc(rows, func(a, b row) int {
 		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.position, b.position))
 	})
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.frozen, p.fresh = p.fresh, make(map[string][]place, len(p.fresh))
-	p.rows, p.count, p.upTo = rows, 0, p.through
+	return rows
 }
 
-// unwritten is how many places are not in the table.
-func (p *places) unwritten() int { return len(p.rows) + p.count }
+// settled reports whether every place is in the table.
+func (p *places) settled() bool { return p.written() && p.count == 0 }
+
+// all waits until what is frozen is sorted, having frozen what is not.
+func (p *places) all() {
+	if p.written() {
+		p.freeze()
+	}
+	if p.sorting != nil {
+		p.rows, p.sorting = <-p.sorting, nil
+	}
+}

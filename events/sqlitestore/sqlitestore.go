@@ -48,10 +48,10 @@ CREATE TABLE places (
 const (
 	// readers is how many reads go on at once; more wait for their turn.
 	readers = 4
-	// autocheckpoint is how many pages of 4 KiB the write-ahead log has when the
-	// writer moves what the mover has not moved yet, which is little, and begins it
-	// anew. 32 MB are read in a fraction of a second after a crash.
-	autocheckpoint = 8_000
+	// moveAll is how many bytes are appended until the writer moves what the mover has
+	// not moved yet, which is little, so that SQLite begins the write-ahead log anew.
+	// 32 MB are read in a fraction of a second after a crash.
+	moveAll = 32 << 20
 	// walLimit is how many bytes the write-ahead log may have before Append waits
 	// for a moment without reads to begin it anew. Without, reads that overlap
 	// for ever would let it grow for ever.
@@ -74,9 +74,12 @@ type Store struct {
 	writer   *writer
 	mover    *mover
 	heads    heads
-	walLimit int64 // bytes
-	walExtra int64 // what it was when it could not be begun anew
-	failed   error // why nothing more is appended: a commit failed, or the store is closed
+	moveAll  int     // bytes
+	unmoved  int     // bytes appended since the writer moved all there was
+	walLimit int64   // bytes
+	walExtra int64   // what it was when it could not be begun anew
+	left     *reader // after a failure, for as long as the process lives
+	failed   error   // why nothing more is appended: a commit failed, or the store is closed
 }
 
 // Open opens the log in the file at path, and makes it if there is none. It
@@ -112,7 +115,7 @@ func open(path, vfs, logID string) (*Store, error) {
 	}
 	s := &Store{
 		path: path, vfs: vfs, lock: held, heads: newHeads(), places: newPlaces(),
-		pool: make(chan *reader, readers), done: make(chan struct{}), walLimit: walLimit,
+		pool: make(chan *reader, readers), done: make(chan struct{}), moveAll: moveAll, walLimit: walLimit,
 	}
 	if err := s.open(context.Background(), logID); err != nil {
 		return nil, errors.Join(fmt.Errorf("open log %s: %w", path, err), s.release())
@@ -128,9 +131,11 @@ func (s *Store) open(ctx context.Context, logID string) error {
 		return err
 	}
 	c, err := dial(ctx, s.path, s.vfs, "busy_timeout = 1000", "journal_mode = WAL", "synchronous = FULL",
+		// SQLite would not say that a checkpoint of its own had failed.
+		"wal_autocheckpoint = 0",
 		// 8 MiB: with 64, a COMMIT that split a page of the index took 80 microseconds
 		// more, for SQLite looks through all of the cache then.
-		fmt.Sprintf("wal_autocheckpoint = %d", autocheckpoint), "cache_size = -8192")
+		"cache_size = -8192")
 	if err != nil {
 		return err
 	}
@@ -254,11 +259,19 @@ func (s *Store) Close() error {
 	close(s.done)
 	s.tail.Close()
 	var err error
+	closing := readers
 	if s.failed == nil {
 		err = s.settle(context.Background())
+	} else {
+		// With its last connection SQLite moves the write-ahead log to the file and
+		// removes it. On a disk that has failed nobody knows what became of the file,
+		// and the write-ahead log has all of it. So one connection stays, and the lock,
+		// until the process ends: whoever opens the log next begins with both files.
+		s.left = <-s.pool
+		closing--
 	}
 	s.failed = events.ErrClosed
-	for range readers {
+	for range closing {
 		err = errors.Join(err, (<-s.pool).close())
 	}
 	if err = errors.Join(err, s.release()); err != nil {
@@ -279,6 +292,9 @@ func (s *Store) release() error {
 	}
 	if s.writer != nil {
 		err = errors.Join(err, s.writer.conn.close())
+	}
+	if s.left != nil {
+		return err
 	}
 	return errors.Join(err, s.lock.Unlock())
 }

@@ -206,15 +206,22 @@ func unprivileged() (uid, gid uint32, err error) {
 }
 
 // longestSocket is how long the path of a directory with a socket in it may be.
-const longestSocket = 80
+const (
+	longestSocket = 80
+	anybodys      = "/tmp" // where every user may have a directory
+)
 
-// clusterDir makes a directory of that user's: beside dir, so that the disk is the
-// same, or else where everybody may have one, if that user cannot get there or if a
-// socket's path would be too long.
+// clusterDir makes a directory of that user's: beside dir, or else where everybody may
+// have one, if that user cannot get there or if a socket's path would be too long. The
+// disk is the same in any case.
 func clusterDir(dir string, uid, gid uint32) (string, error) {
 	beside := filepath.Dir(dir)
 	if uid != 0 && !open(beside) || len(beside) > longestSocket-30 {
-		beside = "/tmp"
+		ours, _ := filesystem(beside)
+		if theirs, _ := filesystem(anybodys); theirs != ours {
+			return "", fmt.Errorf("it cannot be beside %s, and %s is on another disk", dir, anybodys)
+		}
+		beside = anybodys
 	}
 	made, err := os.MkdirTemp(beside, "stockledger-postgres-")
 	if err == nil && uid != 0 {

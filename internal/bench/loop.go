@@ -169,7 +169,7 @@ func (f *Figures) tell(took samples) {
 	f.Kinds = make(map[string]Figures, of)
 	for kind, of1 := range took {
 		if len(of1) > 0 {
-			one := Figures{What: Kind(kind).String(), Callers: f.Callers, Seconds: f.Seconds}
+			one := Figures{What: Kind(kind).String(), Durable: Kind(kind) != Read, Callers: f.Callers, Seconds: f.Seconds}
 			one.summarize(of1)
 			f.Kinds[one.What] = one
 		}

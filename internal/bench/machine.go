@@ -51,8 +51,9 @@ func (m Machine) CommitName() string {
 func look(config Config) (m Machine, err error) {
 	m = Machine{
 		CPU: processor(), Cores: runtime.NumCPU(), Memory: memoryOfMachine(), Kernel: kernel(), Go: runtime.Version(),
-		Taken: config.Now().UTC(), Version: config.Version, Commit: "unknown", Filesystem: filesystem(config.Dir), Seed: config.Seed,
+		Taken: config.Now().UTC(), Version: config.Version, Commit: "unknown", Seed: config.Seed,
 	}
+	_, m.Filesystem = filesystem(config.Dir)
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			switch s.Key {
@@ -105,14 +106,15 @@ func kibibytes(text string) int64 {
 	return n * 1024
 }
 
-// filesystem is the kind of file system that a directory is on.
-func filesystem(dir string) string {
+// filesystem is the file system that a directory is on: where it is mounted, "" for not
+// known, and its kind.
+func filesystem(dir string) (best, kind string) {
+	kind = "a file system"
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	dir, absErr := filepath.Abs(dir)
 	if err != nil || absErr != nil {
-		return "a file system"
+		return best, kind
 	}
-	best, kind := "", "a file system"
 	for line := range strings.Lines(string(mounts)) {
 		words := strings.Fields(line)
 		if len(words) < 3 || len(words[1]) < len(best) {
@@ -122,7 +124,7 @@ func filesystem(dir string) string {
 			best, kind = at, words[2]
 		}
 	}
-	return kind
+	return best, kind
 }
 
 // syncTime is how long a small write at the end of a file takes until it is on

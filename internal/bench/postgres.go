@@ -153,6 +153,13 @@ func (b *Bench) openTable(ctx context.Context, items, callers int) (_ *postgresT
 			t.pool.Close()
 		}
 	}()
+	var syncs bool
+	if err = t.pool.QueryRow(ctx, `SELECT current_setting('fsync')::bool`).Scan(&syncs); err == nil && !syncs {
+		err = errors.New("fsync is off: what it answers is not on the disk")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
 	if _, err = t.pool.Exec(ctx, schema); err != nil {
 		return nil, fmt.Errorf("make tables in PostgreSQL: %w", err)
 	}

@@ -135,6 +135,9 @@ func (c *campaign) log() string  { return filepath.Join(c.data(), "log.db") }
 
 // run does all rounds, and then looks at everything once more.
 func (c *campaign) run(ctx context.Context) error {
+	if err := c.furnish(ctx); err != nil {
+		return fmt.Errorf("furnish the shop: %w", err)
+	}
 	for c.round < c.Rounds {
 		if err := c.strike(ctx); err != nil && !c.book.failed() {
 			return fmt.Errorf("round %d: %w", c.round+1, err)
@@ -147,7 +150,18 @@ func (c *campaign) run(ctx context.Context) error {
 			return nil
 		}
 	}
-	return c.conclude(ctx)
+	if err := c.conclude(ctx); !c.book.failed() {
+		return err
+	}
+	return nil
+}
+
+// furnish has a server that nobody breaks make what the callers need.
+func (c *campaign) furnish(ctx context.Context) error {
+	if err := c.start(ctx, nil); err != nil {
+		return err
+	}
+	return errors.Join(c.load.open(ctx, c.server.url), c.server.kill())
 }
 
 // strike is one round: a server is started on what the one before it left, loaded,
@@ -163,11 +177,6 @@ func (c *campaign) strike(ctx context.Context) error {
 	began := c.Now()
 	if err := c.start(ctx, at.child(c)); err != nil {
 		return errors.Join(err, c.postMortem(ctx, err))
-	}
-	if c.round == 0 {
-		if err := c.load.open(ctx, c.server.url); err != nil {
-			return err
-		}
 	}
 	if c.after != nil {
 		if err := c.after(ctx, c); err != nil {
@@ -279,12 +288,16 @@ func (c *campaign) life() time.Duration {
 // everything: the log from its first event, the read models, and the feed.
 func (c *campaign) conclude(ctx context.Context) error {
 	if err := c.start(ctx, nil); err != nil {
+		return errors.Join(err, c.postMortem(ctx, err))
+	}
+	if c.after != nil {
+		if err := c.after(ctx, c); err != nil {
+			return err
+		}
+	}
+	if err := c.load.drain(ctx, c.server.url); err != nil {
 		return err
 	}
-	if err := c.load.begin(ctx, c.server.url); err != nil {
-		return err
-	}
-	c.load.drain()
 	end, err := c.check.cut(ctx)
 	if err != nil {
 		return err

@@ -35,6 +35,8 @@ const (
 	impatience = 10 * time.Millisecond
 	// share of the connections: so many callers have one together.
 	share = 8
+	// keptFor is for how many commands a caller sends an old one again, in the mean.
+	keptFor = 500
 	// gone is how long a connection may take to notice that its server is dead.
 	gone = 2 * time.Second
 )
@@ -46,10 +48,10 @@ type load struct {
 	book    *book
 	callers []*caller
 
-	more  context.CancelFunc // ends that new commands are begun
-	stop  context.CancelFunc // ends that answers are waited for
-	conns []*nats.Conn
-	done  sync.WaitGroup
+	stop       context.CancelFunc // ends that answers are waited for
+	nothingNew bool               // only what was sent before is sent again
+	conns      []*nats.Conn
+	done       sync.WaitGroup
 
 	mu    sync.Mutex
 	first time.Time // when the first command was acknowledged by this server
@@ -112,15 +114,13 @@ func (l *load) begin(ctx context.Context, url string) error {
 		l.conns = append(l.conns, conn)
 	}
 	ctx, l.stop = context.WithCancel(ctx)
-	more, cancel := context.WithCancel(ctx)
-	l.more = cancel
 	for i, c := range l.callers {
 		conn := l.conns[i/share]
 		client, err := natsapi.NewClient(conn)
 		if err != nil {
 			return err
 		}
-		l.done.Go(func() { c.run(ctx, more, conn, client) })
+		l.done.Go(func() { c.run(ctx, conn, client) })
 	}
 	return nil
 }
@@ -143,11 +143,16 @@ func (l *load) end(dead <-chan struct{}) time.Time {
 	return l.first
 }
 
-// drain has the callers begin nothing new, and waits until all they sent is answered.
-func (l *load) drain() {
-	l.more()
+// drain has the callers begin nothing new with a server, and waits until all they sent
+// is answered: then nothing is on its way.
+func (l *load) drain(ctx context.Context, url string) error {
+	l.nothingNew = true
+	if err := l.begin(ctx, url); err != nil {
+		return err
+	}
 	l.leave()
 	l.stop()
+	return nil
 }
 
 func (l *load) leave() {
@@ -155,7 +160,6 @@ func (l *load) leave() {
 	for _, c := range l.conns {
 		c.Close()
 	}
-	l.more()
 }
 
 func (l *load) acknowledged() {
@@ -173,8 +177,9 @@ type command struct {
 	body any
 	then func() // once it is acknowledged
 
-	hasty bool // its caller does not wait for long, and gives up
-	twice bool // it is sent from two sides at once
+	hasty   bool // its caller does not wait for long, and gives up
+	twice   bool // it is sent from two sides at once
+	refused bool // it asks for more than there is, and nothing else is ever refused
 }
 
 // A caller sends commands, one after the other.
@@ -184,6 +189,7 @@ type caller struct {
 	dice   *rand.Rand
 	held   []held
 	again  *command // to be sent once more, because nobody knows what became of it
+	old    *command // acknowledged once, by this server or one before it, and asked about again
 }
 
 // A held reservation is one that a caller has made.
@@ -193,9 +199,9 @@ type held struct {
 	quantity int64
 }
 
-// run sends commands until ctx ends, and begins none once more does. A server whose
-// connection is closed hears nothing any more.
-func (c *caller) run(ctx, more context.Context, conn *nats.Conn, client *natsapi.Client) {
+// run sends commands until ctx ends. A server whose connection is closed hears nothing
+// any more.
+func (c *caller) run(ctx context.Context, conn *nats.Conn, client *natsapi.Client) {
 	for ctx.Err() == nil {
 		if conn.IsClosed() {
 			<-ctx.Done()
@@ -205,7 +211,7 @@ func (c *caller) run(ctx, more context.Context, conn *nats.Conn, client *natsapi
 		switch {
 		case cmd != nil:
 			c.book.resending(cmd.name)
-		case more.Err() != nil:
+		case c.nothingNew:
 			return
 		default:
 			cmd = c.draw()
@@ -219,28 +225,40 @@ func (c *caller) run(ctx, more context.Context, conn *nats.Conn, client *natsapi
 func (c *caller) send(ctx context.Context, client *natsapi.Client, cmd *command) {
 	if cmd.twice {
 		var beside sync.WaitGroup
-		beside.Go(func() {
-			if answer, err := c.once(ctx, client, cmd); err == nil {
-				c.book.acknowledge(cmd.name, answer.Position, answer.Replayed, answer.Result)
-			}
-		})
+		beside.Go(func() { _ = c.told(ctx, client, cmd) })
 		defer beside.Wait()
 	}
-	answer, err := c.once(ctx, client, cmd)
-	switch {
+	switch err := c.told(ctx, client, cmd); {
 	case err == nil:
-		c.book.acknowledge(cmd.name, answer.Position, answer.Replayed, answer.Result)
 		c.acknowledged()
 		if cmd.then != nil {
 			cmd.then()
 		}
+		if cmd.then = nil; c.old == nil || c.dice.IntN(keptFor) == 0 {
+			c.old = cmd
+		}
 	case fault.Of(err).Kind != fault.Unavailable:
-		c.book.refuse(cmd.name, err)
 	case !cmd.twice && (cmd.hasty || c.dice.IntN(4) == 0):
 		c.book.giveUp(cmd.name)
 	default:
 		c.again = cmd
 	}
+}
+
+// told sends a command and writes down the answer, if there is one. A ledger that has
+// forgotten something refuses what rests on it.
+func (c *caller) told(ctx context.Context, client *natsapi.Client, cmd *command) error {
+	answer, err := c.once(ctx, client, cmd)
+	switch {
+	case err == nil:
+		c.book.acknowledge(cmd.name, answer.Position, answer.Replayed, answer.Result)
+	case fault.Of(err).Kind == fault.Unavailable:
+	case cmd.refused && fault.Of(err).Kind == fault.NotAllowed:
+		c.book.refuse(cmd.name, err)
+	default:
+		c.book.wrongly("refused", "%s was refused for no reason: %v", cmd.name, err)
+	}
+	return err
 }
 
 // once sends a command and waits for its answer.
@@ -283,10 +301,13 @@ func (c *caller) draw() *command {
 		cmd := c.adjust(1)
 		cmd.twice = true
 		return cmd
-	default:
+	case n < 99 || c.old == nil:
 		cmd := c.adjust(3)
 		cmd.hasty = true
 		return cmd
+	default:
+		c.book.resending(c.old.name)
+		return c.old
 	}
 }
 
@@ -327,6 +348,7 @@ func (c *caller) refusal() *command {
 	cmd := c.adjust(2)
 	body, _ := cmd.body.([]object)
 	body[1]["adjustment"] = -tooMuch
+	cmd.refused = true
 	return cmd
 }
 

@@ -19,7 +19,7 @@ type Report struct {
 	Refused      uint64 `json:"refused"`        // by a rule
 	GivenUp      uint64 `json:"given_up"`       // never answered, and not sent again
 	GivenUpThere uint64 `json:"given_up_there"` // of those, in the log, whole
-	Resent       uint64 `json:"sent_again"`     // after a kill, with the same key
+	Resent       uint64 `json:"sent_again"`     // with the same key, most of them after a kill
 	Replayed     uint64 `json:"replayed"`       // answers to what had been carried out before
 
 	Events   uint64 `json:"events"`    // in the log

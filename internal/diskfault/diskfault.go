@@ -123,6 +123,7 @@ type file struct {
 	beneath   *sqlite.Tsqlite3_io_methods // the operating system's
 	content   *content                    // nil: not followed
 	directory atomic.Bool                 // the next sync is that of its directory, too
+	owed      atomic.Bool                 // the next sync is told of one that failed elsewhere
 }
 
 func (d *Disk) file(p uintptr) *file {
@@ -200,11 +201,21 @@ func (d *Disk) truncate(tls *libc.TLS, p uintptr, size int64) int32 {
 	return rc
 }
 
-// sync is xSync.
+// sync is xSync. As Linux does, it tells everybody who has the file open once of a
+// sync that failed, whoever asked for it: what it was to write may be anybody's.
 func (d *Disk) sync(tls *libc.TLS, p uintptr, flags int32) int32 {
 	f := d.file(p)
+	if f.owed.Swap(false) {
+		return sqlite.SQLITE_IOERR_FSYNC
+	}
 	if err := d.ask(Op{Kind: Sync, Path: f.path}); err != nil {
 		d.memory.syncFailed(f.content)
+		d.files.Range(func(_, other any) bool {
+			if o := other.(*file); o != f && o.path == f.path {
+				o.owed.Store(true)
+			}
+			return true
+		})
 		return sqlite.SQLITE_IOERR_FSYNC
 	}
 	if d.memory != nil {

@@ -163,15 +163,15 @@ func (d *Disk) Close() error {
 	if d.closed {
 		return nil
 	}
+	tls := libc.NewTLS()
+	defer tls.Close()
+	sqlite.Xsqlite3_vfs_unregister(tls, d.vfs) // nothing more is opened on it
 	var open *file
 	d.files.Range(func(_, f any) bool { open = f.(*file); return false })
 	if open != nil {
 		return fmt.Errorf("close disk %s: %s is open", d.name, open.path)
 	}
 	d.closed = true
-	tls := libc.NewTLS()
-	defer tls.Close()
-	sqlite.Xsqlite3_vfs_unregister(tls, d.vfs)
 	libc.Xfree(tls, at[sqlite.Tsqlite3_vfs](d.vfs).FzName)
 	libc.Xfree(tls, d.vfs)
 	for _, p := range d.tables {

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
+	"github.com/nats-io/nuid"
 
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/internal/fault"
@@ -135,8 +136,12 @@ func (c *Client) Command(ctx context.Context, name string, env commands.Envelope
 	if err := transport.Carries(env.Key); err != nil {
 		return commands.Answer{}, err
 	}
+	header := nats.Header(transport.Headers(env))
+	if env.Key != "" {
+		header.Set(headerRequest, nuid.Next()) // of all its copies
+	}
 	m, err := c.insist(ctx, errand{
-		Msg:   &nats.Msg{Subject: c.names.commands() + name, Header: transport.Headers(env), Data: body},
+		Msg:   &nats.Msg{Subject: c.names.commands() + name, Header: header, Data: body},
 		again: env.Key != "", command: true,
 	})
 	if err != nil {

@@ -1,15 +1,22 @@
 package natsapi
 
 import (
+	"strings"
 	"sync"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/stockledger/stockledger/internal/fault"
+	"github.com/stockledger/stockledger/internal/transport"
 )
 
 // headerRequest names a request that may come more than once, because its sender
 // sends it until it is answered. It is another one each time somebody asks for a
 // command, even with the same idempotency key.
 const headerRequest = "Request-Id"
+
+// maxRequest is how many bytes it may have, as an idempotency key.
+const maxRequest = 255
 
 // keptRefusals is how many refused requests are remembered: a few megabytes, and
 // minutes of refusals at a rate that no shop has for long.
@@ -35,6 +42,26 @@ type onceAnswered struct {
 	done  chan struct{} // closed when it is answered
 	reply []byte
 	err   error
+}
+
+// requestIn is what the copies of a request to carry out the command name share, ""
+// if the request comes once. The key is a part of it, so that a sender who gives all
+// his requests one name gets the answers of his own commands all the same.
+func requestIn(name string, headers nats.Header) (string, error) {
+	id := ""
+	for header, values := range headers {
+		if strings.EqualFold(header, headerRequest) && len(values) > 0 {
+			id = values[0]
+		}
+	}
+	switch {
+	case id == "":
+		return "", nil
+	case len(id) > maxRequest:
+		return "", fault.New(fault.Invalid, "invalid_header", "the header %s has %d bytes, send at most %d", headerRequest, len(id), maxRequest).
+			With("field", headerRequest).With("header", headerRequest)
+	}
+	return name + "\x00" + headers.Get(transport.HeaderKey) + "\x00" + id, nil
 }
 
 func newCopies() *copies { return &copies{of: make(map[string]*onceAnswered), most: keptRefusals} }

@@ -61,6 +61,7 @@ type Service struct {
 	served  []*endpoints
 	any     []*nats.Subscription // to requests of any name
 	crew    *crew
+	copies  *copies
 	tallies map[string]*tally // by subject
 
 	work   context.Context //nolint:containedctx // the life of the service, which requests share
@@ -136,7 +137,7 @@ func serve(ctx context.Context, config Config, parts ...func(*Service) []*endpoi
 	if config.May == nil {
 		config.May = func() error { return nil }
 	}
-	s := &Service{config: config, crew: newCrew(), tallies: make(map[string]*tally)}
+	s := &Service{config: config, crew: newCrew(), copies: newCopies(), tallies: make(map[string]*tally)}
 	s.work, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if s.names, err = prefixed(config.Prefix); err != nil {
 		return nil, err
@@ -313,6 +314,14 @@ func (s *Service) do(do handler, name string, headers nats.Header, data []byte) 
 }
 
 func (s *Service) command(ctx context.Context, name string, headers nats.Header, body []byte) ([]byte, error) {
+	request, err := requestIn(name, headers)
+	if err != nil {
+		return nil, err
+	}
+	return s.copies.answer(request, func() ([]byte, error) { return s.carryOut(ctx, name, headers, body) })
+}
+
+func (s *Service) carryOut(ctx context.Context, name string, headers nats.Header, body []byte) ([]byte, error) {
 	env, err := transport.Envelope(headers)
 	if err != nil {
 		return nil, err
