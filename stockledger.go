@@ -40,7 +40,7 @@ type Config struct {
 	Standby bool
 	// RequireKnownLocations refuses levels at stock locations that were not created.
 	RequireKnownLocations bool
-	// CachedStreams bounds the aggregates kept in memory; 0 is 200,000.
+	// CachedStreams bounds the aggregates kept in memory; 0 is 100,000.
 	CachedStreams int
 	// Refusals is how many refused commands are kept with their details, in
 	// Dir/refusals.db; 0 is 100,000. All of them are counted.

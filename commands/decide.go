@@ -79,7 +79,11 @@ func (e *Engine) decideOne(j *job) *outcome {
 		return &outcome{job: j, replayOf: prior}
 	}
 	if e.recent.full() {
-		return &outcome{job: j, err: j.notNow("index_behind", errBehind)}
+		e.recent.forget(e.config.Index.Position())
+	}
+	if e.recent.full() { // it waits, and so do those who send more
+		e.end(j, errBehind)
+		return nil
 	}
 	d := &decision{engine: e, job: j, stamp: domain.Stamp{At: e.tick()}}
 	result, err := d.run()

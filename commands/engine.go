@@ -29,8 +29,11 @@ const (
 	waitingCommands = 1024
 	// effectiveAhead is how far a publisher's clock may be ahead of ours.
 	effectiveAhead = 5 * time.Minute
-	// pause lets a store that failed come back before a command is tried again.
+	// pause lets a store that failed come back before a command is tried again, and an
+	// index that is far behind get on.
 	pause = 50 * time.Millisecond
+	// patience is how many pauses a command waits for the index: 5 s.
+	patience = 100
 )
 
 // Config is what an Engine needs. Store, Index and Now must be set.
@@ -46,7 +49,8 @@ type Config struct {
 	// Standby opens the engine resting: it follows the log and carries out nothing
 	// until Lead.
 	Standby bool
-	// CachedStreams bounds the aggregates kept in memory; 0 is 200,000.
+	// CachedStreams bounds the aggregates kept in memory; 0 is 100,000,
+	// which are some 150 MB of items with three levels and a SKU.
 	CachedStreams int
 	// Observe hears of every group that was committed: how many commands and
 	// events it had, and how long the append took on the clock of Now. It must not
@@ -66,6 +70,7 @@ type Engine struct {
 	config    Config
 	cache     *cache
 	snapshots *snapshotter
+	patience  int // patience
 
 	life      semaphore // held while the engine changes between leading and resting
 	follower  *follower // while it rests; guarded by life
@@ -136,7 +141,7 @@ type outcome struct {
 // index does not know yet, and leads.
 func Open(ctx context.Context, config Config) (*Engine, error) {
 	if config.CachedStreams == 0 {
-		config.CachedStreams = 200_000
+		config.CachedStreams = 100_000
 	}
 	if config.Logger == nil {
 		config.Logger = slog.Default()
@@ -146,6 +151,7 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 		config:    config,
 		cache:     newCache(config.Store, snapshots, config.CachedStreams),
 		snapshots: snapshots,
+		patience:  patience,
 		life:      newSemaphore(),
 		closed:    make(chan struct{}),
 		failed:    make(chan struct{}),
@@ -199,8 +205,8 @@ func (e *Engine) Do(ctx context.Context, env Envelope, command Command) (Answer,
 	if !j.keyed {
 		j.env.Key = "cmd_" + newUUID()
 	}
-	failed := 0
-	for range attempts {
+	failed, behind := 0, 0
+	for tries := 0; tries < attempts; tries++ {
 		if err := e.try(ctx, j); err != nil {
 			return Answer{}, err
 		}
@@ -210,6 +216,12 @@ func (e *Engine) Do(ctx context.Context, env Envelope, command Command) (Answer,
 		case errors.Is(j.again, errStandby):
 			return Answer{}, e.tooLate(j)
 		case errors.Is(j.again, errMoved), errors.Is(j.again, events.ErrConflict), errors.As(j.again, new(missing)):
+			continue
+		case errors.Is(j.again, errBehind):
+			if behind++; behind > e.patience || wait(ctx, pause) != nil {
+				return Answer{}, j.notNow("index_behind", errBehind)
+			}
+			tries-- // it was not looked at
 			continue
 		}
 		if failed++; failed == failures || errors.Is(j.again, events.ErrStopped) {

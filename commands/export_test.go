@@ -12,7 +12,7 @@ func (e *Engine) KeepCommands(n int) {
 func (e *Engine) RememberAtMost(n int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.recent.kept, e.recent.most = 0, n
+	e.recent.kept, e.recent.most, e.patience = 0, n, 1
 }
 
 // Remembered is how many commands the engine has in memory.

@@ -47,11 +47,12 @@ const (
 )
 
 // The most that is remembered while the index stands still. Over that, commands
-// are refused until it moves on: memory is not where a log is kept.
+// wait until it moves on, and are refused in the end: memory is not where a log is
+// kept.
 const (
 	mostCommands = 1 << 18
-	mostAnswers  = 256 << 20
-	mostRefs     = 1 << 20
+	mostAnswers  = 32 << 20
+	mostRefs     = 1 << 17
 )
 
 // full reports whether no more commands may be remembered.

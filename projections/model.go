@@ -20,7 +20,7 @@ import (
 // queued is how many batches may wait for a model. One that is behind takes all
 // that wait in one transaction, so this bounds that, too; see plough for one that
 // is far behind.
-const queued = 16
+const queued = 4
 
 // A definition is a read model as its file has it.
 type definition struct {

@@ -24,6 +24,12 @@ type benchCommand struct {
 	Docs   benchDocs   `cmd:"" help:"Take all figures of a document anew, and write them into it."`
 }
 
+// AfterApply implements kong's hook of that name: ledgers are measured as serve runs them.
+func (benchCommand) AfterApply() error {
+	spareMemory()
+	return nil
+}
+
 // Help implements kong.HelpProvider.
 func (benchCommand) Help() string {
 	return `Measures a ledger of its own, in a temporary directory that is removed, and in the same run what one would use instead: a plain file that is

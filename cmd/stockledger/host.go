@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"syscall"
 	"time"
@@ -79,10 +80,20 @@ type host struct {
 	closers []func() error
 }
 
+// spareMemory has the garbage collector run twice as often as it would by itself,
+// unless GOGC says how often: a million items with three levels then fit into 1 GiB.
+func spareMemory() {
+	const percent, usual = 50, 100
+	if was := debug.SetGCPercent(percent); was != usual {
+		debug.SetGCPercent(was)
+	}
+}
+
 // openHost opens the ledger, connects it, and returns once commands are served, by
 // this node or by another one that shares its log. The store is closed with the
 // host, also when it cannot be opened.
 func openHost(ctx context.Context, config hostConfig) (_ *host, err error) {
+	spareMemory()
 	h := &host{metrics: telemetry.NewMetrics(programVersion()), kind: cmp.Or(config.kind, kindSQLite)}
 	h.begin(config)
 	defer func() {

@@ -212,7 +212,7 @@ func TestWriteAheadLogStaysBounded(t *testing.T) {
 	require.NoError(t, err)
 	defer s.Close()
 	work := storetest.NewWork(10)
-	for range 300 {
+	for range 150 {
 		mustAppend(t, s, work.Commits(10)...)
 		info, err := os.Stat(path + "-wal")
 		require.NoError(t, err)

@@ -72,6 +72,31 @@ func TestErrorsArriveAsWhatTheyAre(t *testing.T) {
 	}
 }
 
+// What a sync that failed was to write may be anybody's.
+func TestAFailedSyncIsToldToEverybodyOnce(t *testing.T) {
+	var left atomic.Int64
+	d := disk(t, func(op diskfault.Op) error {
+		if op.Kind == diskfault.Sync && left.Add(-1) == 0 {
+			return syscall.EIO
+		}
+		return nil
+	})
+	path := filepath.Join(t.TempDir(), "a.db")
+	one, other := database(t, d, path), database(t, d, path)
+	_, err := one.ExecContext(t.Context(), "CREATE TABLE t (n)")
+	require.NoError(t, err)
+	insert := func(db *sql.DB) error {
+		_, err := db.ExecContext(t.Context(), "INSERT INTO t VALUES (1)")
+		return err
+	}
+	require.NoError(t, insert(other))
+	left.Store(1)
+	require.Error(t, insert(one))
+	require.Error(t, insert(other))
+	require.NoError(t, insert(other))
+	require.NoError(t, insert(one))
+}
+
 func TestAPowerCutKeepsWhatIsSyncedAndOnlyThat(t *testing.T) {
 	d := disk(t, nil)
 	from := t.TempDir()
