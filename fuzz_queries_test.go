@@ -111,7 +111,7 @@ func examples(f *testing.F) map[string][]byte {
 	source, err := os.ReadFile("docs/queries.md")
 	require.NoError(f, err)
 	all := make(map[string][]byte)
-	for _, section := range strings.Split(string(source), "\n##") {
+	for section := range strings.SplitSeq(string(source), "\n##") {
 		title, rest, _ := strings.Cut(strings.TrimLeft(section, "# "), "\n")
 		if _, question, found := strings.Cut(rest, "```json\n"); found {
 			question, _, _ = strings.Cut(question, "```")

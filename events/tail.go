@@ -182,7 +182,7 @@ func (t *Tail) after(position uint64) (batch []Recorded, head uint64, changed <-
 		}
 		return nil, t.head, t.changed, nil
 	}
-	before := t.head - uint64(t.count) // position before the oldest record held
+	before := t.head - uint64(t.count) //nolint:gosec // G115: not negative; the position before the oldest record held
 	if position < before {
 		return nil, t.head, nil, nil
 	}

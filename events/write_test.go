@@ -35,18 +35,23 @@ func anything(random *rand.Rand, v reflect.Value) {
 	case *time.Time:
 		*into = time.UnixMicro(random.Int64N(4e15)).UTC()
 		if rare {
-			odd := []time.Time{{}, time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), into.In(time.FixedZone("", 3600)),
-				into.In(time.FixedZone("", 24*3600)), into.In(time.FixedZone("", 61)), time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}
+			odd := []time.Time{
+				{},
+				time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), into.In(time.FixedZone("", 3600)),
+				into.In(time.FixedZone("", 24*3600)), into.In(time.FixedZone("", 61)), time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC),
+			}
 			*into = odd[random.IntN(len(odd))]
 		}
 		return
 	case *json.RawMessage:
 		*into = json.RawMessage(pick(
 			[]string{`{}`, `[]`, `null`, `{"a":1,"b":[true,false,null,-1.50],"c":{"d":"e f","":""}}`, `[[],{},[{}],0,-0,"Łódź"]`, `"x"`, `7`},
-			[]string{`{"a": 1}`, ` {}`, `{} `, `{`, `}`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{,}`, `[1,]`, `[,1]`, `[1 2]`, `{"a":01}`, `{"a":-}`, `{"a":1e5}`,
+			[]string{
+				`{"a": 1}`, ` {}`, `{} `, `{`, `}`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{,}`, `[1,]`, `[,1]`, `[1 2]`, `{"a":01}`, `{"a":-}`, `{"a":1e5}`,
 				`{"a":1E+2}`, `{"a":.5}`, `{"a":5.}`, `{"a":12345678901234567890}`, `{"a":"<b>&"}`, `{"a":"\u0041"}`, `{"a":"\""}`, `{"<":1}`, `nul`, `nulll`,
 				`truefalse`, `""""`, `{}{}`, `[][]`, `1,2`, "\"\u2028\"", "\"\u2029\"", "\"\xff\"", "\"\n\"", "[\"\x00\"]", ``, `"`, `-`, `{"a":1,"a":2}`,
-				strings.Repeat("[", 100) + strings.Repeat("]", 100)}))
+				strings.Repeat("[", 100) + strings.Repeat("]", 100),
+			}))
 		if random.IntN(3) == 0 {
 			*into = nil
 		}
@@ -82,7 +87,14 @@ func TestFactsAndMetadataAreWrittenAsEncodingJSONWritesThem(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for _, like := range []Written{
-		new(Meta), ItemCreated{}, SKUClaimed{}, LevelCreated{}, StockAdjusted{}, StockSet{}, ReservationCreated{}, ReservationReleased{},
+		new(Meta),
+		ItemCreated{},
+		SKUClaimed{},
+		LevelCreated{},
+		StockAdjusted{},
+		StockSet{},
+		ReservationCreated{},
+		ReservationReleased{},
 		ReservationFulfilled{},
 	} {
 		of, pointer := reflect.TypeOf(like), false
@@ -124,15 +136,15 @@ func TestWhatIsScannedIsWritten(t *testing.T) {
 
 func adjusted() (StockAdjusted, *Meta) {
 	return StockAdjusted{
-			ItemID: "item_4711", LevelID: "ilev_019b2c3d-4e5f-7a6b-8c9d-0e1f2a3b4c5d", LocationID: "paris",
-			Delta: Units(-1), Stocked: Units(4210), Reserved: Units(12),
-		}, &Meta{
-			EventID: "019b2c3d-4e5f-7a6b-8c9d-0e1f2a3b4c5d", Command: "adjust-inventory-levels", CommandID: "key-1234567",
-			Digest: strings.Repeat("0123456789abcdef", 4), Actor: "bench", Recorded: time.UnixMicro(1_767_225_600_123_456).UTC(),
-			Answer: json.RawMessage(`[{"id":"ilev_019b2c3d-4e5f-7a6b-8c9d-0e1f2a3b4c5d","inventory_item_id":"item_4711","location_id":"paris",` +
-				`"stocked_quantity":4210,"reserved_quantity":12,"incoming_quantity":0,"available_quantity":4198,"metadata":null,"version":42,` +
-				`"created_at":"2026-01-01T00:00:00.123456Z","updated_at":"2026-01-01T00:00:00.123456Z","deleted_at":null}]`),
-		}
+		ItemID: "item_4711", LevelID: "ilev_019b2c3d-4e5f-7a6b-8c9d-0e1f2a3b4c5d", LocationID: "paris",
+		Delta: Units(-1), Stocked: Units(4210), Reserved: Units(12),
+	}, &Meta{
+		EventID: "019b2c3d-4e5f-7a6b-8c9d-0e1f2a3b4c5d", Command: "adjust-inventory-levels", CommandID: "key-1234567",
+		Digest: strings.Repeat("0123456789abcdef", 4), Actor: "bench", Recorded: time.UnixMicro(1_767_225_600_123_456).UTC(),
+		Answer: json.RawMessage(`[{"id":"ilev_019b2c3d-4e5f-7a6b-8c9d-0e1f2a3b4c5d","inventory_item_id":"item_4711","location_id":"paris",` +
+			`"stocked_quantity":4210,"reserved_quantity":12,"incoming_quantity":0,"available_quantity":4198,"metadata":null,"version":42,` +
+			`"created_at":"2026-01-01T00:00:00.123456Z","updated_at":"2026-01-01T00:00:00.123456Z","deleted_at":null}]`),
+	}
 }
 
 // The write path has a budget: what is recorded is its two texts, and little more.

@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/stockledger/stockledger/events"
@@ -56,11 +57,8 @@ func (i *itemLevels) size() int { return 1 + len(i.levels) }
 func (i *itemLevels) sum(locations []string) (stocked, reserved events.Quantity) {
 	for n := range i.levels {
 		l := &i.levels[n]
-		for _, at := range locations {
-			if at == l.location {
-				stocked, reserved = stocked.Plus(l.stocked), reserved.Plus(l.reserved)
-				break
-			}
+		if slices.Contains(locations, l.location) {
+			stocked, reserved = stocked.Plus(l.stocked), reserved.Plus(l.reserved)
 		}
 	}
 	return stocked, reserved

@@ -25,7 +25,7 @@ type benchCommand struct {
 }
 
 // AfterApply implements kong's hook of that name: ledgers are measured as serve runs them.
-func (benchCommand) AfterApply() error {
+func (benchCommand) AfterApply() error { //nolint:unparam // the hook's signature
 	spareMemory()
 	return nil
 }
