@@ -164,8 +164,10 @@ func TestKilledProjectorsRowsAndPositionAgree(t *testing.T) {
 	defer store.Close()
 	m := open(t, store, models)
 	require.NoError(t, m.WaitFor(t.Context(), killedEvents))
-	if _, err := m.Rebuild(t.Context()); err != nil {
-		require.Equal(t, "rebuild_running", fault.Code(err))
+	for _, model := range []string{"inventory", "movements"} { // it may have been killed when it had begun one of them
+		if _, err := m.Rebuild(t.Context(), model); err != nil {
+			require.Equal(t, "rebuild_running", fault.Code(err))
+		}
 	}
 	untilReady(t, m, "inventory", "movements")
 	_, err = m.Switch(t.Context(), false)
