@@ -135,16 +135,18 @@ func TestWhatIsScannedIsWritten(t *testing.T) {
 }
 
 func adjusted() (StockAdjusted, *Meta) {
-	return StockAdjusted{
-			ItemID: "item_4711", LevelID: "ilev_019b2c3d-4e5f-7a6b-8c9d-0e1f2a3b4c5d", LocationID: "paris",
-			Delta: Units(-1), Stocked: Units(4210), Reserved: Units(12),
-		}, &Meta{
-			EventID: "019b2c3d-4e5f-7a6b-8c9d-0e1f2a3b4c5d", Command: "adjust-inventory-levels", CommandID: "key-1234567",
-			Digest: strings.Repeat("0123456789abcdef", 4), Actor: "bench", Recorded: time.UnixMicro(1_767_225_600_123_456).UTC(),
-			Answer: json.RawMessage(`[{"id":"ilev_019b2c3d-4e5f-7a6b-8c9d-0e1f2a3b4c5d","inventory_item_id":"item_4711","location_id":"paris",` +
-				`"stocked_quantity":4210,"reserved_quantity":12,"incoming_quantity":0,"available_quantity":4198,"metadata":null,"version":42,` +
-				`"created_at":"2026-01-01T00:00:00.123456Z","updated_at":"2026-01-01T00:00:00.123456Z","deleted_at":null}]`),
-		}
+	fact := StockAdjusted{
+		ItemID: "item_4711", LevelID: "ilev_019b2c3d-4e5f-7a6b-8c9d-0e1f2a3b4c5d", LocationID: "paris",
+		Delta: Units(-1), Stocked: Units(4210), Reserved: Units(12),
+	}
+	meta := &Meta{
+		EventID: "019b2c3d-4e5f-7a6b-8c9d-0e1f2a3b4c5d", Command: "adjust-inventory-levels", CommandID: "key-1234567",
+		Digest: strings.Repeat("0123456789abcdef", 4), Actor: "bench", Recorded: time.UnixMicro(1_767_225_600_123_456).UTC(),
+		Answer: json.RawMessage(`[{"id":"ilev_019b2c3d-4e5f-7a6b-8c9d-0e1f2a3b4c5d","inventory_item_id":"item_4711","location_id":"paris",` +
+			`"stocked_quantity":4210,"reserved_quantity":12,"incoming_quantity":0,"available_quantity":4198,"metadata":null,"version":42,` +
+			`"created_at":"2026-01-01T00:00:00.123456Z","updated_at":"2026-01-01T00:00:00.123456Z","deleted_at":null}]`),
+	}
+	return fact, meta
 }
 
 // The write path has a budget: what is recorded is its two texts, and little more.
