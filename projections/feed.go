@@ -13,7 +13,7 @@ const (
 	// near is how far apart models may be and still be fed together; those ahead
 	// skip what they have. A kill leaves none further behind than what waits for
 	// it and what it was folding.
-	near = 3 * queued * events.MaxBatch
+	near = 3 * queued * gathered
 
 	// linger is how long the feed lets events gather when they come in quick
 	// succession and nobody waits for them: for each that came last time so long,
@@ -241,7 +241,7 @@ func (c *core) join(f *feed) bool {
 		return false
 	}
 	for _, one := range f.models {
-		if now := one.now(); now.wait != nil || now.at+queued*events.MaxBatch < f.after {
+		if now := one.now(); now.wait != nil || now.at+queued*gathered < f.after {
 			return false
 		}
 	}

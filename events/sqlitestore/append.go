@@ -87,10 +87,7 @@ func (s *Store) append(ctx context.Context, head *uint64, commits []events.Commi
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.mover.failed.Load(); err != nil && s.failed == nil {
-		s.failed = fmt.Errorf("its write-ahead log could not be moved: %w", *err)
-	}
-	if s.failed != nil {
+	if s.hearMover(); s.failed != nil {
 		return nil, fmt.Errorf("append to log %s: %w: %w", s.path, events.ErrStopped, s.failed)
 	}
 	if err := ctx.Err(); err != nil || len(commits) == 0 {
@@ -107,6 +104,13 @@ func (s *Store) append(ctx context.Context, head *uint64, commits []events.Commi
 		return nil, fmt.Errorf("append to log %s: %w", s.path, err)
 	}
 	return recorded, refusal
+}
+
+// hearMover stops the store if the disk has failed the mover.
+func (s *Store) hearMover() {
+	if err := s.mover.failed.Load(); err != nil && s.failed == nil {
+		s.failed = fmt.Errorf("its write-ahead log could not be moved: %w", *err)
+	}
 }
 
 // transact records the commits before the first that conflicts, and returns

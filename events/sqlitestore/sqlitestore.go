@@ -260,7 +260,7 @@ func (s *Store) Close() error {
 	s.tail.Close()
 	var err error
 	closing := readers
-	if s.failed == nil {
+	if s.hearMover(); s.failed == nil {
 		err = s.settle(context.Background())
 	} else {
 		// With its last connection SQLite moves the write-ahead log to the file and
