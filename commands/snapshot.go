@@ -216,9 +216,7 @@ func (s *snapshotter) writeWaiting(ctx context.Context) {
 			return
 		}
 		if t.state == nil {
-			// Loading it takes a copy, which then waits here. What is wrong with the
-			// stream whoever needs it will hear.
-			_ = newEntry(t.stream).load(ctx, s.store, s)
+			s.read(ctx, t.stream)
 			continue
 		}
 		snapshot, err := t.snapshot()
@@ -226,6 +224,17 @@ func (s *snapshotter) writeWaiting(ctx context.Context) {
 			err = s.kept.Keep(context.WithoutCancel(ctx), snapshot)
 		}
 		s.tell(&s.unkept, "snapshots cannot be written; long streams are replayed further", err)
+	}
+}
+
+// read takes the copy of a stream that was too large to be copied where commands
+// wait. What is wrong with the stream whoever needs it will hear.
+func (s *snapshotter) read(ctx context.Context, stream string) {
+	e := newEntry(stream)
+	if e.load(ctx, s.store, s) == nil {
+		// However little came since the last one: that may have read past what was
+		// asked for, and the next is asked for a whole tail from here.
+		s.loaded(e, 1)
 	}
 }
 
