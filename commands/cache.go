@@ -49,7 +49,7 @@ func (note) Rollback()                       {}
 // used; state and version then belong to the decider, hash to the committer.
 type entry struct {
 	stream  string
-	loaded  chan struct{}
+	loaded  chan struct{} // guarded by cache.mu
 	err     error
 	state   aggregate
 	version uint64      // of the newest event decided, durable or not
@@ -65,6 +65,14 @@ type entry struct {
 }
 
 func newEntry(stream string) *entry { return &entry{stream: stream, loaded: make(chan struct{})} }
+
+// loaded is what entry.loaded is of all that are loaded: a channel of its own would
+// be a third of an entry, and there are many.
+var loaded = func() chan struct{} {
+	done := make(chan struct{})
+	close(done)
+	return done
+}()
 
 // cache holds the aggregates that are being used, and as many of those used
 // last as its bound allows.
@@ -100,6 +108,7 @@ func (c *cache) pin(ctx context.Context, stream string) (*entry, error) {
 		c.idle.Remove(e.idle)
 		e.idle = nil
 	}
+	usable := e.loaded
 	c.mu.Unlock()
 
 	if !found {
@@ -107,10 +116,10 @@ func (c *cache) pin(ctx context.Context, stream string) (*entry, error) {
 		if e.err != nil {
 			c.forget(e)
 		}
-		close(e.loaded)
+		c.done(e)
 	}
 	select {
-	case <-e.loaded:
+	case <-usable:
 	case <-ctx.Done():
 		c.unpin(e)
 		return nil, ctx.Err()
@@ -123,6 +132,14 @@ func (c *cache) pin(ctx context.Context, stream string) (*entry, error) {
 		return nil, e.err
 	}
 	return e, nil
+}
+
+// done lets whoever waits for an aggregate use it.
+func (c *cache) done(e *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(e.loaded)
+	e.loaded = loaded
 }
 
 func (c *cache) unpin(pinned ...*entry) {
@@ -154,7 +171,7 @@ func (c *cache) add(e *entry) {
 	if c.entries[e.stream] != nil {
 		return
 	}
-	close(e.loaded)
+	e.loaded = loaded
 	c.entries[e.stream] = e
 	c.rest(e)
 }
@@ -169,11 +186,12 @@ func (c *cache) fold(r events.Recorded, fact events.Fact, at domain.Stamp) bool 
 	if e != nil && e.idle != nil {
 		c.idle.MoveToBack(e.idle)
 	}
+	usable := e != nil && e.loaded == loaded
 	c.mu.Unlock()
 	if e == nil {
 		return false
 	}
-	if !closed(e.loaded) || e.follow(r, fact, at) != nil {
+	if !usable || e.follow(r, fact, at) != nil {
 		c.forget(e)
 		return false
 	}

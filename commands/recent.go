@@ -39,11 +39,11 @@ type found struct {
 // keptCommands is how many commands are remembered even when the index knows
 // them, so that an index that moves on seldom makes a command look again;
 // keptAnswers is how many bytes their answers may have, and keptRefs how many refs
-// they may have made, some 10 MB.
+// they may have made, some 12 MB.
 const (
 	keptCommands = 1 << 13
-	keptAnswers  = 16 << 20
-	keptRefs     = 1 << 16
+	keptAnswers  = 8 << 20
+	keptRefs     = 1 << 15
 )
 
 // The most that is remembered while the index stands still. Over that, commands
@@ -51,8 +51,8 @@ const (
 // kept.
 const (
 	mostCommands = 1 << 18
-	mostAnswers  = 32 << 20
-	mostRefs     = 1 << 17
+	mostAnswers  = 16 << 20
+	mostRefs     = 1 << 16
 )
 
 // full reports whether no more commands may be remembered.

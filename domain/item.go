@@ -20,7 +20,7 @@ type Item struct {
 	places   table[string]      // location ids of the levels, by level id
 	live     table[Reservation] // by reservation id
 	released table[Reservation] // by reservation id; the newest MaxReleased
-	saved    itemHead
+	saved    *itemHead          // as of Begin; nil when nothing is begun, as it is in most of those in memory
 }
 
 // itemHead is what of an Item is copied to put it back as it was.
@@ -70,7 +70,8 @@ const MaxReleased = 1000
 
 // Begin marks a point to which Rollback returns.
 func (it *Item) Begin() {
-	it.saved = it.itemHead
+	head := it.itemHead
+	it.saved = &head
 	it.levels.begin()
 	it.places.begin()
 	it.live.begin()
@@ -79,7 +80,7 @@ func (it *Item) Begin() {
 
 // Keep makes everything applied since Begin stay.
 func (it *Item) Keep() {
-	it.saved = itemHead{}
+	it.saved = nil
 	it.levels.keep()
 	it.places.keep()
 	it.live.keep()
@@ -88,7 +89,7 @@ func (it *Item) Keep() {
 
 // Rollback undoes everything applied since Begin.
 func (it *Item) Rollback() {
-	it.itemHead = it.saved
+	it.itemHead, it.saved = *it.saved, nil
 	it.levels.rollback()
 	it.places.rollback()
 	it.live.rollback()

@@ -29,7 +29,9 @@ type reader struct {
 }
 
 func newReader(ctx context.Context, path, vfs string) (*reader, error) {
-	c, err := dial(ctx, path, vfs, "busy_timeout = 1000", "query_only = ON", "cache_size = -16384") // 16 MiB
+	// SQLite empties the cache of a reader whenever something was appended, and the
+	// driver's memory comes in powers of two, so that 2 MiB take 5.
+	c, err := dial(ctx, path, vfs, "busy_timeout = 1000", "query_only = ON", "cache_size = -2048")
 	if err != nil {
 		return nil, err
 	}
