@@ -332,6 +332,7 @@ func TestHalfACommitIsNotShown(t *testing.T) {
 // A level with very many backdated movements, recorded in any order and at the
 // same instants, folded in one go or bit by bit: the sums are those of a loop.
 func TestManyBackdatedMovementsOfOneLevel(t *testing.T) {
+	t.Parallel()
 	b := newBook()
 	b.record(bolts, atBerlin)
 	dir := t.TempDir()
@@ -462,6 +463,7 @@ func TestExplainGoesAsFarAsTheModel(t *testing.T) {
 
 // A row that was changed behind the ledger's back is noticed, and where.
 func TestExplainNoticesCorruptedRows(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct{ name, file, change, body, want string }{
 		{
 			"level", "inventory", `UPDATE levels SET stocked_quantity = 'R99' WHERE id = 'lev-b'`, `{"level_id":"lev-b","quantity":"stocked","take":0}`,
@@ -544,6 +546,7 @@ func (g garbledStream) Read(ctx context.Context, stream string, after uint64) it
 
 // A chain that was broken is noticed, whatever was done to it.
 func TestExplainNoticesABrokenChain(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name   string
 		garble func(events.Recorded) events.Recorded

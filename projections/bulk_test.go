@@ -18,6 +18,7 @@ import (
 // However many events are folded in one transaction, the rows are the same:
 // each commit alone, whatever waits, or all of the log.
 func TestRowsDoNotDependOnHowManyEventsAreFoldedTogether(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp(root, "") //nolint:usetesting // one for each of rapid's draws
@@ -54,6 +55,7 @@ func TestRowsDoNotDependOnHowManyEventsAreFoldedTogether(t *testing.T) {
 // A level with so many backdated movements that they are added up in buckets has
 // the same buckets, however many are written together.
 func TestBucketsDoNotDependOnHowManyEventsAreFoldedTogether(t *testing.T) {
+	t.Parallel()
 	b, dir := newBook(), t.TempDir()
 	b.record(bolts, atBerlin, atParis)
 	slowly := open(t, b.store, filepath.Join(dir, "slowly"))

@@ -76,6 +76,7 @@ type wrongTotal struct {
 // exactly the totals of the items that had a reservation released, and each of
 // them parts at the first one.
 func TestDiffNamesExactlyWhatIsPlanted(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp(root, "") //nolint:usetesting // one for each of rapid's draws
@@ -140,6 +141,7 @@ func sum(t testing.TB, text string) events.Quantity {
 
 // Two builds of one log do not differ, whatever is in it.
 func TestDiffOfHonestBuildsIsNothing(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp(root, "") //nolint:usetesting // one for each of rapid's draws
@@ -200,6 +202,7 @@ func spoilt(t *testing.T, model string, statements ...string) (projections.Model
 }
 
 func TestDiffSaysHowRowsPart(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name, model, spoil string
 		counts             map[string][3]uint64 // different, missing, extra
@@ -322,6 +325,7 @@ func (b *book) requireEvent(t testing.TB, ref projections.EventRef) {
 // Wherever rows are spoilt, gone or too many, these are found and no others, by
 // keys that are numbers and by those that are texts.
 func TestDiffFindsRowsWhereverTheyAre(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp(root, "") //nolint:usetesting // one for each of rapid's draws
@@ -400,6 +404,7 @@ func TestDiffNamesTheWorstRows(t *testing.T) {
 // All is compared at one position, however fast commands come, and nothing after it
 // counts.
 func TestDiffUnderTraffic(t *testing.T) {
+	t.Parallel()
 	b, dir := newBook(), filepath.Join(t.TempDir(), "models")
 	b.record(bolts, atBerlin)
 	b.record(held)
@@ -613,6 +618,7 @@ func TestDiffOfARowThatOtherStreamsDecideToo(t *testing.T) {
 // Sums of backdated movements are the same however they were folded, and what is
 // wrong in them is seen.
 func TestDiffOfBuckets(t *testing.T) {
+	t.Parallel()
 	b, dir := newBook(), filepath.Join(t.TempDir(), "models")
 	b.record(bolts, atBerlin, atParis)
 	stocked := units(10)

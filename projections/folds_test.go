@@ -42,6 +42,7 @@ func at(n int) time.Time { return start.Add(time.Duration(n) * time.Second) }
 
 // Every fact of the catalogue, each a commit of its own, and the row it leads to.
 func TestFactsBecomeRows(t *testing.T) {
+	t.Parallel()
 	past := func(facts ...events.Fact) []events.Fact { return facts }
 	item := func(change func(*projections.Item)) projections.Item {
 		a := bolts.Attributes

@@ -370,6 +370,7 @@ func TestPoisonInARebuild(t *testing.T) {
 // A disk that is full while a generation is built leaves the one that is served
 // alone; the other one waits, says so, and goes on when there is room.
 func TestAFullDiskInARebuild(t *testing.T) {
+	t.Parallel()
 	for name, far := range map[string]int{"in small steps": 1_000_000, "far behind": 1} {
 		t.Run(name, func(t *testing.T) {
 			b, dir := lively(), filepath.Join(t.TempDir(), "models")
@@ -431,6 +432,7 @@ func stoppedAt(t *testing.T, m *projections.Models, position uint64) bool {
 // Readers and writers never notice a switch: no read fails, none is without what
 // its reader knows of, no position goes back, and no answer is of two generations.
 func TestSwitchUnderLoad(t *testing.T) {
+	t.Parallel()
 	b := newBook()
 	b.record(opened)
 	b.record(bolts, atBerlin)

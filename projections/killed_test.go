@@ -126,6 +126,7 @@ func foldUntilKilled(dir string) error {
 // the events up to the position that the file says; it goes on from there, and ends
 // with what one fold from the start makes.
 func TestKilledProjectorsRowsAndPositionAgree(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it kills a process a hundred times")
 	}

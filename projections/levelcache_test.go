@@ -57,6 +57,7 @@ func quantities(t require.TestingT, m *projections.Models, item string, location
 // Whatever happens to items, quantities are those of the file, whether they were
 // asked for before or not, and however small the cache is.
 func TestQuantitiesAreThoseOfTheFile(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		s := newShop()
 		m := open(t, s.store, filepath.Join(t.TempDir(), "models"))
@@ -113,6 +114,7 @@ func (s *shop) dropItem(item string) {
 // While levels only grow, nobody is told less than the file had before he asked, or
 // more than it has afterwards: the cache is neither behind the file nor ahead of it.
 func TestTheCacheIsNeverBehindTheFile(t *testing.T) {
+	t.Parallel()
 	const items = 3
 	b := newBook()
 	for i := range items {

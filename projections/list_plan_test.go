@@ -96,6 +96,7 @@ func plans(t *testing.T, m *model, of *table, asked List, few int) []string {
 // rows fit or many, and none by two columns in the order of one of them; nor does
 // one in the order of such a column sort.
 func TestNoListOfAnIndexedColumnScans(t *testing.T) {
+	t.Parallel()
 	a := stockUp(t, t.TempDir(), 300)
 	m := a.models.inventory
 	defer m.file.close()

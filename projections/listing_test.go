@@ -204,6 +204,7 @@ func TestCursorsAreOfTheirQuestion(t *testing.T) {
 // Whatever happens between two pages, rows that did not change come exactly
 // once, in any order.
 func TestCursorsAreStableUnderWrites(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		b := newBook()
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))

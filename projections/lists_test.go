@@ -475,6 +475,7 @@ var somePatterns = []string{"", "a", "%", "_", "a%", "%c", "a_c", `a\%c`, `a\_c`
 // Every column with every operator, against the rows themselves; and those that
 // make no sense are refused, by name.
 func TestEverySelectorAndOperator(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	some := rand.New(rand.NewPCG(seed, 1))
@@ -548,6 +549,7 @@ func (s sublist) check(t testing.TB, asked projections.List) {
 // Every column orders, either way, alone and before another, NULL being the
 // greatest; and pages follow on in that order.
 func TestEveryOrder(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	p := populate(t, rand.New(rand.NewPCG(seed, 0)), 10)
@@ -586,6 +588,7 @@ func (s sublist) walk(t testing.TB, asked projections.List, take int) {
 // Whatever is asked for, however deep, in whatever order and pages, is what the
 // rows say.
 func TestRandomSelectors(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed of the population %d", seed)
 	var populations []*population

@@ -53,7 +53,10 @@ func TestAListThatTakesTooLong(t *testing.T) {
 		require.Equal(t, "query_too_long", fault.Code(err), "%v", err)
 		require.Equal(t, fault.Unavailable, fault.Of(err).Kind)
 	}
-	require.Len(t, ask(t, m, "list-inventory-items", `{"take":5}`).(projections.Page[projections.ItemRow]).Rows, 5)
+	until(t, "a short one is answered", func() bool { // on a busy machine not every one is in time
+		answer, err := m.Query(t.Context(), "list-inventory-items", []byte(`{"take":5}`))
+		return err == nil && len(answer.(projections.Page[projections.ItemRow]).Rows) == 5
+	})
 }
 
 // So is one that waits for those, whoever asks, and what reads the log.

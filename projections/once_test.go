@@ -15,6 +15,7 @@ import (
 // Whenever the models are closed and opened again, every event counts once: the
 // files hold what one fold from the start makes, and what plain maps hold.
 func TestEveryEventCountsOnce(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp(root, "") //nolint:usetesting // one for each of rapid's draws
@@ -110,6 +111,7 @@ func (s *shop) compare(t *testing.T, m *projections.Models) {
 
 // The same with many events in a batch, all of them there before the models are.
 func TestManyEvents(t *testing.T) {
+	t.Parallel()
 	b := newBook()
 	const items = 2_000
 	for i := range items {

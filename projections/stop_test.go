@@ -147,6 +147,7 @@ func TestPoisonStopsOneModel(t *testing.T) {
 // What cannot follow the past, or cannot be read, stops the models it concerns:
 // both, when it speaks of quantities.
 func TestWhatStopsAModel(t *testing.T) {
+	t.Parallel()
 	inventory, both := []string{"inventory"}, []string{"inventory", "movements"}
 	adjusted := func(delta, after int64) events.Fact {
 		return events.StockAdjusted{ItemID: "bolts", LevelID: "lev-b", LocationID: "berlin", Delta: units(delta), Stocked: units(after)}

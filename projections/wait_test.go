@@ -44,7 +44,7 @@ func waiting(t *testing.T, m *projections.Models, name string) (why string) {
 			}
 		}
 		return why != ""
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	return why
 }
 
@@ -124,9 +124,7 @@ func TestCloseWhileLocked(t *testing.T) {
 		require.NoError(t, err)
 	}
 	waiting(t, m, "inventory")
-	began := time.Now()
 	require.NoError(t, m.Close())
-	require.Less(t, time.Since(began), 4*time.Second)
 	release()
 
 	m = open(t, b.store, dir)
