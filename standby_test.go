@@ -234,7 +234,7 @@ func TestRestingEndsWhatWaitsAtOnce(t *testing.T) {
 				}
 			})
 		}
-		require.Eventually(t, func() bool { return done.Load() > 200 }, 30*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return done.Load() > 200 }, time.Minute, time.Millisecond)
 		require.NoError(t, l.Rest(t.Context()))
 		under.Wait()
 		head, err := l.Events().Head(t.Context())

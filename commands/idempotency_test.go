@@ -336,5 +336,5 @@ func TestTenThousandReservationsWithIDsAreOneCommand(t *testing.T) {
 	answer := s.do("create-reservations", "["+strings.Join(lines, ",")+"]")
 	require.Len(t, result[[]json.RawMessage](t, answer), 10_000)
 	require.Len(t, result[commands.IDsRow](t, s.do("delete-reservations-by-line-item", `"line"`)).IDs, 10_000)
-	require.Less(t, time.Since(start), 20*time.Second, "it took minutes when every line looked at all before it")
+	require.Less(t, time.Since(start), time.Minute, "it took minutes when every line looked at all before it")
 }

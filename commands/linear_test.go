@@ -176,7 +176,7 @@ func TestEveryLevelIsLinearizable(t *testing.T) {
 
 func requireLinearizable(t *testing.T, done []porcupine.Operation, seed uint64) {
 	t.Helper()
-	result, _ := porcupine.CheckOperationsVerbose(oneLevel, done, 20*time.Second)
+	result, _ := porcupine.CheckOperationsVerbose(oneLevel, done, time.Minute)
 	if result == porcupine.Ok {
 		return
 	}

@@ -189,11 +189,11 @@ func TestALoadThatIsGivenUpIsNotInVain(t *testing.T) {
 		}
 		require.ErrorContains(t, err, "in time")
 		require.Less(t, tries, 10)
-		require.Eventually(t, func() bool {
+		soon(t, func() bool {
 			kept, _, err := f.Snapshot(t.Context(), "item-cup")
 			require.NoError(t, err)
 			return kept.Version == uint64(5_000*tries)
-		}, 10*time.Second, time.Millisecond)
+		}, "it is kept")
 	}
 	require.Equal(t, 4, tries, "5,000 events at a time, and then the rest")
 }
@@ -488,11 +488,11 @@ func TestASnapshotFollowsItsStream(t *testing.T) {
 					s.do("adjust-inventory-levels", `[{"inventory_item_id":"cup","location_id":"paris","adjustment":1}]`)
 				}
 			})
-			require.Eventually(t, func() bool {
+			soon(t, func() bool {
 				kept, _, err := f.Snapshot(t.Context(), "item-cup")
 				require.NoError(t, err)
 				return kept.Version > 1002-50
-			}, 10*time.Second, time.Millisecond)
+			}, "it is kept")
 		})
 	}
 }

@@ -131,7 +131,7 @@ func TestOnlyTheLedgersUserWritesToTheLog(t *testing.T) {
 		answer, err := publisher.Request("inventory.cmd.adjust-inventory-levels", nil, time.Second)
 		return err == nil && string(answer.Data) == "carried out"
 	}, patienceInTests, 20*time.Millisecond)
-	_, err = publisher.Request("inventory.op.backup-ledger", nil, time.Second)
+	_, err = publisher.Request("inventory.op.backup-ledger", nil, patienceInTests)
 	require.ErrorIs(t, err, nats.ErrNoResponders, "he does not look after the ledger")
 
 	for _, user := range []string{"service", "publisher", "operator"} {

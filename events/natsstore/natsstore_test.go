@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
@@ -125,10 +126,17 @@ func ledger(url string) string {
 func subjects(url string) string { return ledger(url) + ".log." }
 func stream(url string) string   { return "STOCKLEDGER_" + ledger(url) + "_LOG" }
 
+// open opens a log. A new one begins with an election, which on a busy machine may
+// take longer than a store waits for it.
 func open(t testing.TB, url string, options ...nats.Option) *natsstore.Store {
 	t.Helper()
-	s, err := natsstore.Open(t.Context(), natsstore.Config{URL: url, Options: options, Logger: slog.New(slog.DiscardHandler)})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	return s
+	for began := time.Now(); ; {
+		s, err := natsstore.Open(t.Context(), natsstore.Config{URL: url, Options: options, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil && natsstore.Passing(err) && time.Since(began) < patience {
+			continue
+		}
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		return s
+	}
 }

@@ -73,7 +73,7 @@ func TestAHungAppendEndsWithItsCaller(t *testing.T) {
 			}()
 			fault.Await(t, 1)
 			if tc.written > 0 {
-				require.Eventually(t, func() bool { return len(s.Events("a")) == 1 }, 10*time.Second, time.Millisecond)
+				require.Eventually(t, func() bool { return len(s.Events("a")) == 1 }, time.Minute, time.Millisecond)
 			}
 			cancel()
 			err := <-done
@@ -101,7 +101,7 @@ func TestAHeldAppendIsCarriedOutWhenItsCallerHasLeft(t *testing.T) {
 	mustAppend(t, c, "b", esdb.NoStream{}, event("b", 0))
 	require.Empty(t, s.Events("a"))
 	close(release)
-	require.Eventually(t, func() bool { return len(s.Events("a")) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.Events("a")) == 1 }, time.Minute, time.Millisecond)
 }
 
 func TestAHeldAnswerComesLate(t *testing.T) {
@@ -114,7 +114,7 @@ func TestAHeldAnswerComesLate(t *testing.T) {
 		_, err := c.AppendToStream(within(t), "a", esdb.AppendToStreamOptions{ExpectedRevision: esdb.NoStream{}}, event("a", 0))
 		done <- err
 	}()
-	require.Eventually(t, func() bool { return len(s.Events("a")) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.Events("a")) == 1 }, time.Minute, time.Millisecond)
 	close(release)
 	require.NoError(t, <-done)
 }
@@ -170,7 +170,7 @@ func TestDroppedConnectionsAreMadeAgain(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := appendTo(t, c, "a", esdb.Revision(0), event("a", 1))
 		return err == nil
-	}, 20*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	require.Len(t, s.Events("a"), 2)
 }
 
@@ -282,7 +282,7 @@ func TestTrapCallsHangWhileNoServerIsFoundUntilTheClientIsClosed(t *testing.T) {
 	// Which of the others had handed in their request is not for us to know: they
 	// hang, whatever their contexts say.
 	hung := hungCallers()
-	require.Eventually(t, func() bool { hung = hungCallers(); return hung+len(returned) == callers-1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { hung = hungCallers(); return hung+len(returned) == callers-1 }, time.Minute, time.Millisecond)
 	require.Positive(t, hung)
 	require.NoError(t, c.Close())
 	panics := 0
@@ -316,7 +316,7 @@ func TestTrapEachUnavailableLeavesAConnectionOpen(t *testing.T) {
 	require.Equal(t, storm+1, s.Conns())
 	require.NoError(t, c.Close())
 	// Closing closes the last of them. What is left ends with the server.
-	require.Eventually(t, func() bool { return s.Conns() == storm }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.Conns() == storm }, time.Minute, time.Millisecond)
 }
 
 func TestTrapAVersionWithASuffixIsNotUnderstood(t *testing.T) {

@@ -408,7 +408,7 @@ func TestANodeThatMustNotDoesNotAnswer(t *testing.T) {
 		_, err := s.client.Command(within(t), "adjust-inventory-levels", commands.Envelope{Key: "k"}, []byte(oneOff))
 		asked <- err
 	}()
-	require.Eventually(t, func() bool { return s.left(t, "inventory.cmd.adjust-inventory-levels") == 2 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return s.left(t, "inventory.cmd.adjust-inventory-levels") >= 2 }, patience, time.Millisecond)
 	may.Store(nil)
 	require.NoError(t, <-asked)
 	require.Equal(t, "9", stocked(t, s.ledger, "mug"))
@@ -524,18 +524,23 @@ func TestACommandWithAKeyIsSentUntilItIsAnswered(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.conn.Flush())
 
-	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	_, err = s.client.Command(short, "adjust-inventory-levels", commands.Envelope{}, []byte(oneOff))
-	require.Equal(t, "outcome_unknown", fault.Code(err))
 	heard := func() int {
 		n, _, err := dead.Pending()
 		require.NoError(t, err)
 		return n
 	}
+	answered := make(chan error, 1)
+	waits, giveUp := context.WithCancel(t.Context())
+	defer giveUp()
+	go func() {
+		_, err := s.client.Command(waits, "adjust-inventory-levels", commands.Envelope{}, []byte(oneOff))
+		answered <- err
+	}()
+	require.Eventually(t, func() bool { return heard() > 0 }, patience, time.Millisecond)
+	giveUp()
+	require.Equal(t, "outcome_unknown", fault.Code(<-answered))
 	require.Equal(t, 1, heard(), "without a key it is sent once")
 
-	answered := make(chan error, 1)
 	go func() {
 		answer, err := s.client.Command(within(t), "adjust-inventory-levels", commands.Envelope{Key: "k"}, []byte(oneOff))
 		if err == nil && answer.CommandID != "k" {

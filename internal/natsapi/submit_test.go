@@ -157,6 +157,7 @@ func TestASubmissionOutlivesTheServer(t *testing.T) {
 
 	// It is stored, and begun; then server and ledger go away before it is done.
 	begun, crash := make(chan struct{}), make(chan struct{})
+	begin := sync.OnceFunc(func() { close(begun) }) // where it takes long to go away it is handed out again
 	first, err := natsapi.StartServer(natsapi.ServerConfig{Listen: "127.0.0.1:0", Dir: dir, Logger: quiet})
 	require.NoError(t, err)
 	s := &shop{server: first, ledger: ledger}
@@ -164,7 +165,7 @@ func TestASubmissionOutlivesTheServer(t *testing.T) {
 	sub := s.submissions(t, func(c *natsapi.SubmitConfig) {
 		c.Conn, c.AckWait = conn, 2*time.Second
 		c.Ledger = hooked{ledger, func(context.Context, commands.Envelope, commands.Command) (commands.Answer, error) {
-			close(begun)
+			begin()
 			<-crash
 			return commands.Answer{}, fault.New(fault.Unavailable, "closing", "gone")
 		}}

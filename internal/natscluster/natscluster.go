@@ -20,7 +20,7 @@ import (
 )
 
 // patience is when a test gives up on a server.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Cluster is NATS servers with JetStream, which end with the test. Batches may
 // have 50,000 messages unless an option says otherwise.
