@@ -26,7 +26,7 @@ import (
 func TestAsOfAndExplainAgreeWithPlainMaps(t *testing.T) {
 	orders, questions, explanations := 100_000, 10_000, 1_000
 	if testing.Short() || race.On {
-		orders, questions, explanations = 10_000, 2_000, 300
+		orders, questions, explanations = 3_000, 600, 100
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Log("seed", seed)

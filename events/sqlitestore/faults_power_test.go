@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -175,7 +176,8 @@ func TestAPowerCutAtEverySyncLosesNothingThatWasAcknowledged(t *testing.T) {
 func TestAPowerCutAfterAFailedSyncLosesNothingThatWasAcknowledged(t *testing.T) {
 	seeds(t, 200, func(t *testing.T, random *rand.Rand) {
 		dir, into := t.TempDir(), t.TempDir()
-		failing, last, syncs := 1+random.IntN(25), 1+random.IntN(200), 0
+		failing, last := 1+random.IntN(25), 1+random.IntN(200)
+		var syncs atomic.Int64 // of the writer and of who moves the write-ahead log
 		c := newClerk("a")
 		p := &plug{
 			at:     func(_ diskfault.Op, n int) bool { return n == last },
@@ -185,7 +187,7 @@ func TestAPowerCutAfterAFailedSyncLosesNothingThatWasAcknowledged(t *testing.T) 
 			if err := p.plan(op); err != nil || op.Kind != diskfault.Sync {
 				return err
 			}
-			if syncs++; syncs == failing {
+			if syncs.Add(1) == int64(failing) {
 				return syscall.EIO
 			}
 			return nil
@@ -195,7 +197,10 @@ func TestAPowerCutAfterAFailedSyncLosesNothingThatWasAcknowledged(t *testing.T) 
 			if err != nil {
 				continue
 			}
-			if !p.out() {
+			p.mu.Lock()
+			out := p.out()
+			p.mu.Unlock()
+			if !out {
 				c.holds(t, s)
 			}
 			for range 6 {
@@ -205,9 +210,11 @@ func TestAPowerCutAfterAFailedSyncLosesNothingThatWasAcknowledged(t *testing.T) 
 			}
 			_ = s.Close()
 		}
+		p.mu.Lock()
 		if !p.out() {
 			p.pull()
 		}
+		p.mu.Unlock()
 		require.NoError(t, p.err)
 		_ = p.disk.Close() // a store that has stopped keeps a connection
 		survives(t, filepath.Join(into, "log.db"), p.acked)

@@ -206,7 +206,7 @@ func TestNoMutationOfALogGoesUnnoticed(t *testing.T) {
 	}
 	seed := newSeed(t)
 	random := rand.New(rand.NewPCG(seed, 2))
-	l := tradedLog(t, fewer(500, 200), seed)
+	l := tradedLog(t, 200, seed)
 	byTheHead := 0
 	for n := range tries {
 		at := 1 + random.Uint64N(l.head-1)
