@@ -3,6 +3,7 @@ package commands_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -17,9 +18,17 @@ import (
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/events/memstore"
 	"github.com/stockledger/stockledger/internal/fault"
+	"github.com/stockledger/stockledger/internal/race"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if race.On { // it sees no more in all hundred that are usual
+		if err := flag.Set("rapid.checks", "25"); err != nil {
+			panic(err)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // noIndex is an index that has not come anywhere yet, so that the engine answers
 // from what it remembers.
@@ -137,7 +146,7 @@ func together(n int, do func(i int)) {
 // Medusa #16569: two callers reserve the last unit.
 func TestOneOf64CallersGetsTheLastUnit(t *testing.T) {
 	rounds := 1000
-	if testing.Short() {
+	if testing.Short() || race.On {
 		rounds = 50
 	}
 	s := newShop(t)

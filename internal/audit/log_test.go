@@ -22,6 +22,7 @@ type storedLog struct {
 	t        testing.TB
 	path     string
 	original []byte
+	events   []events.Recorded // of the untouched log
 	head     uint64
 	whole    audit.Report // of the untouched log
 }
@@ -39,6 +40,7 @@ func tradedLog(t testing.TB, orders int, seed uint64) *storedLog {
 	require.NoError(t, err)
 	l.whole = l.untouched()
 	l.head = l.whole.Position
+	l.events = l.read()
 	return l
 }
 
@@ -66,31 +68,43 @@ func (l *storedLog) untouched() audit.Report {
 func (l *storedLog) with(statements ...string) (report audit.Report, opened bool) {
 	db, err := sql.Open("sqlite", l.path)
 	require.NoError(l.t, err)
+	tx, err := db.BeginTx(l.t.Context(), nil)
+	require.NoError(l.t, err)
 	for _, text := range statements {
-		done, err := db.ExecContext(l.t.Context(), text)
+		done, err := tx.ExecContext(l.t.Context(), text)
 		require.NoError(l.t, err, text)
 		rows, err := done.RowsAffected()
 		require.NoError(l.t, err)
 		require.NotZero(l.t, rows, text)
 	}
+	require.NoError(l.t, tx.Commit())
 	require.NoError(l.t, db.Close())
 	report, opened = l.verify()
 	require.NoError(l.t, os.WriteFile(l.path, l.original, 0o600))
 	return report, opened
 }
 
-// event reads one event of the untouched log.
-func (l *storedLog) event(position uint64) (e events.Recorded) {
+// event is one event of the untouched log.
+func (l *storedLog) event(position uint64) events.Recorded { return l.events[position-1] }
+
+// read reads the events as they are stored.
+func (l *storedLog) read() (all []events.Recorded) {
 	db, err := sql.Open("sqlite", l.path)
 	require.NoError(l.t, err)
 	defer db.Close()
-	var prev, hash []byte
-	err = db.QueryRowContext(l.t.Context(), `SELECT position, stream, version, type, data, meta, prev, hash FROM events WHERE position = ?`, position).
-		Scan(&e.Position, &e.Stream, &e.Version, &e.Type, &e.Data, &e.Meta, &prev, &hash)
+	rows, err := db.QueryContext(l.t.Context(), `SELECT position, stream, version, type, data, meta, prev, hash FROM events ORDER BY position`)
 	require.NoError(l.t, err)
-	copy(e.Prev[:], prev)
-	copy(e.Hash[:], hash)
-	return e
+	defer rows.Close()
+	for rows.Next() {
+		var e events.Recorded
+		var prev, hash []byte
+		require.NoError(l.t, rows.Scan(&e.Position, &e.Stream, &e.Version, &e.Type, &e.Data, &e.Meta, &prev, &hash))
+		copy(e.Prev[:], prev)
+		copy(e.Hash[:], hash)
+		all = append(all, e)
+	}
+	require.NoError(l.t, rows.Err())
+	return all
 }
 
 // set is the statement that writes an event in the place of another.

@@ -27,6 +27,7 @@ import (
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/internal/fault"
 	"github.com/stockledger/stockledger/internal/httpapi"
+	"github.com/stockledger/stockledger/internal/race"
 )
 
 // followerOf names the ledger that a process of this binary follows instead of
@@ -432,7 +433,7 @@ func TestAConsumerThatIsCutOffAllTheTimeMissesNothing(t *testing.T) {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	cuts := 1000
-	if testing.Short() {
+	if testing.Short() || race.On {
 		cuts = 100
 	}
 	proxy := &cutter{

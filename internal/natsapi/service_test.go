@@ -417,7 +417,8 @@ func TestWithoutAReplySubjectACommandIsStillCarriedOut(t *testing.T) {
 
 func TestPrefixesKeepLedgersApart(t *testing.T) {
 	s := open(t, func(c *natsapi.Config) { c.Prefix = "shops.berlin" })
-	_, err := s.client.Command(within(t), "create-inventory-items", commands.Envelope{}, []byte(mug))
+	_, err := dial(t, s.server.URL(), natsapi.WithAbsence(100*time.Millisecond)).
+		Command(within(t), "create-inventory-items", commands.Envelope{}, []byte(mug))
 	require.Equal(t, "no_ledger", fault.Code(err))
 	_, err = dial(t, s.server.URL(), natsapi.WithPrefix("shops.berlin")).
 		Command(within(t), "create-inventory-items", commands.Envelope{}, []byte(mug))
