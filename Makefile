@@ -44,7 +44,7 @@ powercuts: ## thousands of power cuts, failed syncs and full disks
 	STOCKLEDGER_TEST_POWERCUTS=2000 go test -count=1 -timeout=2h -run='PowerCut|NothingKnows|FailedSync|FullDisk|DiskFull' ./events/sqlitestore .
 
 subscribers: ## ten thousand follow the feed, one of them stalled
-	STOCKLEDGER_TEST_SUBSCRIBERS=10000 go test -v -count=1 -timeout=20m -run=ASubscriberThatStalls ./internal/natsapi
+	STOCKLEDGER_TEST_SUBSCRIBERS=10000 go test -v -count=1 -timeout=40m -run=ASubscriberThatStalls ./internal/natsapi
 
 failover: ## 20 kills of the leading node, 20 of NATS servers, 20 pauses; half an hour. STOCKLEDGER_TEST_SEED=… again
 	STOCKLEDGER_TEST_FAILOVER=20 go test -v -count=1 -timeout=2h -run='Failover|APausedLeader' ./cmd/stockledger

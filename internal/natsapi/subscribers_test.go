@@ -123,19 +123,60 @@ func deaf(t *testing.T, s *shop) {
 	require.NoError(t, err)
 }
 
-// Whoever follows the feed costs the ledger no commit: while hundreds do, one of
-// them stopped in mid-event and one that never reads at all, every command is
-// carried out, all others have every event in order, and the one that stopped goes
-// on from where it was without a loss.
+// A show is a crowd that follows the feed while commands are carried out.
+type show struct {
+	rate   float64       // commands a second
+	p99    time.Duration // of the commands
+	last   time.Duration // from the last command until each of the crowd had every event
+	memory int64         // bytes that the crowd takes, the server's part and their own
+}
+
+func (s show) String() string {
+	return fmt.Sprintf("%.0f commands a second, p99 %s, the last had all %s later; the crowd takes %d MiB",
+		s.rate, s.p99.Round(time.Microsecond), s.last.Round(time.Millisecond), s.memory>>20)
+}
+
+// perform has n follow the feed from its last event on while commands are carried
+// out, and returns once they have had all of it.
+func perform(ctx context.Context, t *testing.T, s *shop, n int) (seen show) {
+	const rounds = 200
+	before := s.head(t)
+	empty := memory()
+	all := gather(ctx, t, s, n, before-1)
+	seen.memory = int64(memory()) - int64(empty)
+	seen.rate, seen.p99 = paced(t, s, rounds)
+	require.Equal(t, before+rounds, s.head(t), "no command was lost")
+	all.through.Store(before + rounds)
+	s.command(t, "adjust-inventory-levels", oneOff) // whoever is there already hears that he may go
+	ended := time.Now()
+	all.done.Wait()
+	seen.last = time.Since(ended)
+	return seen
+}
+
+// head is the position of the last event of the log.
+func (s *shop) head(t testing.TB) uint64 {
+	t.Helper()
+	head, err := s.ledger.Events().Head(within(t))
+	require.NoError(t, err)
+	return head
+}
+
+// Whoever follows the feed costs the ledger no commit: while hundreds do, every
+// command is carried out, and each of them has every event in order. Beside one that
+// stopped in mid-event and one that never reads at all it is the same, and the one
+// that stopped goes on from where it was without a loss.
 func TestASubscriberThatStallsKeepsNobodyWaiting(t *testing.T) {
 	n := subscribers(t)
 	s := open(t)
 	feed := serveFeed(t, connect(t, s.server), s.ledger.Events())
 	s.command(t, "create-inventory-items", mug)
-	const rounds, crowdedRounds = 2000, 200
-	ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*patience)
 	defer cancel()
-	alone, aloneLast := paced(t, s, rounds)
+	rate, p99 := paced(t, s, 2000)
+	t.Logf("alone: %.0f commands a second, p99 %s", rate, p99)
+	quiet := perform(ctx, t, s, n)
+	t.Logf("beside %d subscribers: %s", n, quiet)
 
 	stalled, goOn, seen := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	through := new(atomic.Uint64)
@@ -143,23 +184,16 @@ func TestASubscriberThatStallsKeepsNobodyWaiting(t *testing.T) {
 	go func() { seen <- stall(ctx, client, stalled, goOn, through) }()
 	<-stalled
 	deaf(t, s)
-	all := gather(ctx, t, s, n, 1+rounds)
-	crowded, crowdedLast := paced(t, s, crowdedRounds)
+	beside := perform(ctx, t, s, n)
+	t.Logf("one more of which has stalled, and one is deaf: %s", beside)
+	// A subscriber that held commands up would do so until it is given up, which is
+	// after seconds; whatever is less may be the machine.
+	require.Less(t, beside.p99, 10*quiet.p99+time.Second)
 
-	head, err := s.ledger.Events().Head(within(t))
-	require.NoError(t, err)
-	require.EqualValues(t, 2+rounds+crowdedRounds, head, "no command was lost")
-	through.Store(head)
-	all.through.Store(head)
-	s.command(t, "adjust-inventory-levels", oneOff) // whoever is at the head already hears that he may go
-	began := time.Now()
-	all.done.Wait()
-	took := time.Since(began)
 	require.NoError(t, feed.Err())
+	through.Store(s.head(t))
 	close(goOn)
 	require.NoError(t, <-seen)
-	t.Logf("commands a second: %.0f alone, %.0f with %d subscribers, one stalled, one deaf (%.2f); p99 %s and %s (%.1f); the last had all %s later",
-		alone, crowded, n, crowded/alone, aloneLast, crowdedLast, float64(crowdedLast)/float64(aloneLast), took)
 }
 
 // stall follows the feed, stops after the first event until it may go on, and then
