@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stockledger/stockledger/internal/bench"
+	"github.com/stockledger/stockledger/internal/figures"
 )
 
 type benchCommand struct {
@@ -182,7 +183,7 @@ func (c *benchLoad) Run(ctx context.Context, s streams) error {
 // showLoad prints the ratios, then the figures, then whether they can be believed.
 func showLoad(w io.Writer, r bench.Report) {
 	for _, ratio := range r.Ratios {
-		fmt.Fprintf(w, "%8s × %s\n", bench.Thousands(ratio.Ratio), ratio.What)
+		fmt.Fprintf(w, "%8s × %s\n", figures.Thousands(ratio.Ratio), ratio.What)
 	}
 	fmt.Fprintln(w)
 	rows := []row{figuresRow(r.Ledger)}
@@ -230,17 +231,17 @@ func figuresRow(f bench.Figures) row {
 		durable = "yes"
 	}
 	cells := map[string]string{
-		"what": f.What, "rate": bench.Thousands(f.Rate), "p50": bench.Thousands(f.P50), "p95": bench.Thousands(f.P95), "p99": bench.Thousands(f.P99),
-		"max": bench.Thousands(f.Max), "durable": durable, "errors": strconv.Itoa(f.Errors),
+		"what": f.What, "rate": figures.Thousands(f.Rate), "p50": figures.Thousands(f.P50), "p95": figures.Thousands(f.P95), "p99": figures.Thousands(f.P99),
+		"max": figures.Thousands(f.Max), "durable": durable, "errors": strconv.Itoa(f.Errors),
 	}
 	if f.Group > 0 {
-		cells["group"] = bench.Thousands(f.Group)
+		cells["group"] = figures.Thousands(f.Group)
 	}
 	if f.CPU > 0 {
-		cells["cpu"] = bench.Thousands(f.CPU)
+		cells["cpu"] = figures.Thousands(f.CPU)
 	}
 	if f.Bytes > 0 {
-		cells["bytes"] = bench.Thousands(f.Bytes)
+		cells["bytes"] = figures.Thousands(f.Bytes)
 	}
 	return textRow(cells)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stockledger/stockledger/internal/bench"
+	"github.com/stockledger/stockledger/internal/figures"
 )
 
 type benchMemory struct {
@@ -52,12 +53,12 @@ func (c *benchMemory) Run(ctx context.Context, s streams) error {
 }
 
 func showMemory(w io.Writer, m bench.Memory, machine bench.Machine) {
-	inMiB := func(n int64) string { return bench.Thousands(float64(n)/(1<<20)) + " MiB" }
+	inMiB := func(n int64) string { return figures.Thousands(float64(n)/(1<<20)) + " MiB" }
 	fmt.Fprintf(w, "at most        %s; %s until everything was there\n", inMiB(m.Peak), inMiB(m.PeakLoading))
 	fmt.Fprintf(w, "at the end     %s, of which %s are alive\n", inMiB(m.After), inMiB(m.Heap))
 	fmt.Fprintf(w, "what is there  %d items with %d levels each, %d events; %d streams in the cache\n", m.Config.Items, m.Config.Levels, m.Events, m.Cached)
 	fmt.Fprintf(w, "on disk        log %s, read models %s\n", inMiB(m.Log), inMiB(m.Models))
-	fmt.Fprintf(w, "what was done  loaded in %s s, then %d adjustments\n", bench.Thousands(m.Loaded), m.Adjusted)
+	fmt.Fprintf(w, "what was done  loaded in %s s, then %d adjustments\n", figures.Thousands(m.Loaded), m.Adjusted)
 	tellMachine(w, machine)
 }
 

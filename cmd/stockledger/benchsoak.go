@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stockledger/stockledger/internal/bench"
+	"github.com/stockledger/stockledger/internal/figures"
 )
 
 type benchSoak struct {
@@ -74,10 +75,10 @@ func (c *benchSoak) Run(ctx context.Context, s streams) error {
 
 func showSoak(w io.Writer, soak bench.Soak) {
 	rows := make([]row, len(soak.Samples))
-	inMiB := func(n int64) string { return bench.Thousands(float64(n) / (1 << 20)) }
+	inMiB := func(n int64) string { return figures.Thousands(float64(n) / (1 << 20)) }
 	for i, sample := range soak.Samples {
 		rows[i] = textRow(map[string]string{
-			"second": strconv.FormatFloat(sample.Second, 'f', 0, 64), "rate": bench.Thousands(sample.Rate), "p99": bench.Thousands(sample.P99),
+			"second": strconv.FormatFloat(sample.Second, 'f', 0, 64), "rate": figures.Thousands(sample.Rate), "p99": figures.Thousands(sample.P99),
 			"resident": inMiB(sample.Resident), "heap": inMiB(sample.Heap), "goroutines": strconv.Itoa(sample.Goroutines),
 			"files": strconv.Itoa(sample.Files), "log": inMiB(sample.Log), "behind": strconv.FormatUint(sample.Behind, 10),
 		})
@@ -93,7 +94,7 @@ func showSoak(w io.Writer, soak bench.Soak) {
 			verdict = "GROWS"
 		}
 		fmt.Fprintf(w, "%-5s  %s: %s %s in the second quarter, %s in the last, %s allowed\n",
-			verdict, t.What, bench.Thousands(t.Second), t.Unit, bench.Thousands(t.Last), bench.Thousands(t.Allowed))
+			verdict, t.What, figures.Thousands(t.Second), t.Unit, figures.Thousands(t.Last), figures.Thousands(t.Allowed))
 	}
 	fmt.Fprintf(w, "%s\nchecked: %s acknowledged, %d lost, %d doubled, %d of %s wrong\n", bench.Rule,
 		several(soak.Check.Acknowledged, "command"), soak.Check.Lost, soak.Check.Doubled, soak.Check.Wrong, several(soak.Check.Levels, "level"))

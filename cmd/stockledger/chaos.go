@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stockledger/stockledger/internal/chaos"
+	"github.com/stockledger/stockledger/internal/figures"
 )
 
 type chaosCommand struct {
@@ -116,13 +117,13 @@ func (c *chaosKill) Run(ctx context.Context, s streams) (err error) {
 		Program: program, Dir: dir, Rounds: c.Rounds, Callers: c.Callers, Seed: c.Seed,
 		Least: c.Every.from, Most: c.Every.to, Points: c.Points, Now: time.Now,
 		Progress: func(now chaos.Report) {
-			bar.beside(chaos.Grouped(now.Acknowledged) + " acknowledged")
+			bar.beside(figures.Thousands(now.Acknowledged) + " acknowledged")
 			bar.add(1)
 		},
 	})
 	bar.end()
 	if ctx.Err() != nil {
-		fmt.Fprintln(s.err, "stockledger: interrupted after", chaos.Grouped(uint64(report.Kills)), "kills") //nolint:gosec // G115: not negative
+		fmt.Fprintln(s.err, "stockledger: interrupted after", figures.Thousands(report.Kills), "kills")
 		return errors.Join(errReported{exitFailed}, remove())
 	}
 	if err != nil {
@@ -195,8 +196,8 @@ func (c *chaosKill) line() string {
 
 // chaosLines are the figures of a report, each with its name.
 func chaosLines(r chaos.Report) [][2]string {
-	g := chaos.Grouped
-	lines := [][2]string{{"kills", g(uint64(r.Kills))}} //nolint:gosec // G115: not negative
+	g := figures.Thousands[uint64]
+	lines := [][2]string{{"kills", figures.Thousands(r.Kills)}}
 	for _, at := range slices.Concat([]string{"at random"}, chaos.PointNames()) {
 		if n := r.Points[at]; n > 0 {
 			lines = append(lines, [2]string{"… " + at, fmt.Sprint(n)})

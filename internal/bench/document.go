@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/stockledger/stockledger/internal/figures"
 )
 
 // Replace puts text between the markers of a block of a document, which are lines of
@@ -67,18 +69,19 @@ func (r Row) RatioText() string {
 	if len(r.Ratios) == 0 {
 		return ""
 	}
-	least, most := Thousands(slices.Min(r.Ratios)), Thousands(slices.Max(r.Ratios))
+	least, most := figures.Thousands(slices.Min(r.Ratios)), figures.Thousands(slices.Max(r.Ratios))
 	if least == most {
-		return Thousands(r.Ratio)
+		return figures.Thousands(r.Ratio)
 	}
-	return fmt.Sprintf("%s (%s–%s)", Thousands(r.Ratio), least, most)
+	return fmt.Sprintf("%s (%s–%s)", figures.Thousands(r.Ratio), least, most)
 }
 
-// Verdict is whether what is aimed at is reached: yes, no, or why nobody knows.
+// Verdict is whether what is aimed at is reached: yes, no, or that it was left out,
+// for a reason that the table has.
 func (r Row) Verdict() string {
 	switch {
-	case r.LeftOut != "":
-		return "left out: " + r.LeftOut
+	case r.Ours == 0:
+		return "left out"
 	case r.Reached == nil:
 		return ""
 	case *r.Reached:
@@ -90,9 +93,9 @@ func (r Row) Verdict() string {
 
 func withUnit(v float64, unit string) string {
 	if strings.HasPrefix(unit, "/") {
-		return Thousands(v) + unit
+		return figures.Thousands(v) + unit
 	}
-	return strings.TrimSpace(Thousands(v) + " " + unit)
+	return strings.TrimSpace(figures.Thousands(v) + " " + unit)
 }
 
 // sentence says first how, then where and when figures were taken.
@@ -118,7 +121,7 @@ func leftOut(why map[string]string) string {
 // Markdown is the scale of a document, with plots in a directory beside it.
 func (s Scale) Markdown(plots string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n", s.Machine.sentence(fmt.Sprintf("%s items, %g s a point.", Thousands(float64(s.Config.Items)), s.Config.Duration.Seconds())))
+	fmt.Fprintf(&b, "%s\n\n", s.Machine.sentence(fmt.Sprintf("%s items, %g s a point.", figures.Thousands(s.Config.Items), s.Config.Duration.Seconds())))
 	fmt.Fprintf(&b, "![adjustments a second over callers](%s)\n![p99 over callers](%s)\n\n",
 		filepath.ToSlash(filepath.Join(plots, throughputPlot)), filepath.ToSlash(filepath.Join(plots, latencyPlot)))
 	b.WriteString("| callers |")
@@ -130,7 +133,7 @@ func (s Scale) Markdown(plots string) string {
 		fmt.Fprintf(&b, "| %d |", callers)
 		for _, c := range s.Curves {
 			p := c.Points[i]
-			fmt.Fprintf(&b, " %s | %s | %s |", Thousands(p.Rate), Thousands(p.P50), Thousands(p.P99))
+			fmt.Fprintf(&b, " %s | %s | %s |", figures.Thousands(p.Rate), figures.Thousands(p.P50), figures.Thousands(p.P99))
 		}
 		b.WriteByte('\n')
 	}
@@ -139,17 +142,17 @@ func (s Scale) Markdown(plots string) string {
 
 // Markdown is the memory of a document.
 func (m Memory) Markdown(machine Machine) string {
-	mib := func(n int64) string { return Thousands(float64(n)/(1<<20)) + " MiB" }
+	mib := func(n int64) string { return figures.Thousands(float64(n)/(1<<20)) + " MiB" }
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n| | |\n|---|--:|\n", machine.sentence("A process of its own, the ledger in it with both read models and the walk."))
 	for _, line := range [][2]string{
-		{"items, levels of each, events", fmt.Sprintf("%s, %d, %s", Thousands(float64(m.Config.Items)), m.Config.Levels, Thousands(float64(m.Events)))},
-		{"until the log and the read models had them", Thousands(m.Loaded) + " s"},
+		{"items, levels of each, events", fmt.Sprintf("%s, %d, %s", figures.Thousands(m.Config.Items), m.Config.Levels, figures.Thousands(m.Events))},
+		{"until the log and the read models had them", figures.Thousands(m.Loaded) + " s"},
 		{"resident at most meanwhile", mib(m.PeakLoading)},
-		{fmt.Sprintf("adjustments at random by %d callers after that", m.Config.Callers), Thousands(float64(m.Adjusted))},
+		{fmt.Sprintf("adjustments at random by %d callers after that", m.Config.Callers), figures.Thousands(m.Adjusted)},
 		{"resident at most, all in all", "**" + mib(m.Peak) + "**"},
 		{"resident at the end; of that the live heap", mib(m.After) + "; " + mib(m.Heap)},
-		{"streams in the cache", Thousands(float64(m.Cached))},
+		{"streams in the cache", figures.Thousands(m.Cached)},
 		{"on disk: log, read models", mib(m.Log) + ", " + mib(m.Models)},
 	} {
 		fmt.Fprintf(&b, "| %s | %s |\n", line[0], line[1])
@@ -161,17 +164,17 @@ func (m Memory) Markdown(machine Machine) string {
 func (s Soak) Markdown(plots string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n![memory over time](%s)\n\n", s.Machine.sentence(fmt.Sprintf("%g minutes, %d callers, %s, %s items.",
-		s.Minutes, s.Config.Callers, s.Config.Mix, Thousands(float64(s.Config.Items)))), filepath.ToSlash(filepath.Join(plots, memoryPlot)))
+		s.Minutes, s.Config.Callers, s.Config.Mix, figures.Thousands(s.Config.Items))), filepath.ToSlash(filepath.Join(plots, memoryPlot)))
 	b.WriteString("| median of | second quarter | last quarter | allowed | flat |\n|---|--:|--:|--:|---|\n")
 	for _, t := range s.Trends {
 		flat := "yes"
 		if !t.Flat {
 			flat = "**no**"
 		}
-		fmt.Fprintf(&b, "| %s%s | %s | %s | %s | %s |\n", t.What, map[string]string{"MiB": ", MiB"}[t.Unit], Thousands(t.Second), Thousands(t.Last), Thousands(t.Allowed), flat)
+		fmt.Fprintf(&b, "| %s%s | %s | %s | %s | %s |\n", t.What, map[string]string{"MiB": ", MiB"}[t.Unit], figures.Thousands(t.Second), figures.Thousands(t.Last), figures.Thousands(t.Allowed), flat)
 	}
 	first, last := s.Samples[0], s.Samples[len(s.Samples)-1]
 	fmt.Fprintf(&b, "\n%s commands, each of them in the log once; %s/s at first and %s/s at last; a log of %s MiB. %s.\n",
-		Thousands(float64(s.Check.Acknowledged)), Thousands(first.Rate), Thousands(last.Rate), Thousands(float64(last.Log)/(1<<20)), strings.ToUpper(Rule[:1])+Rule[1:])
+		figures.Thousands(s.Check.Acknowledged), figures.Thousands(first.Rate), figures.Thousands(last.Rate), figures.Thousands(float64(last.Log)/(1<<20)), strings.ToUpper(Rule[:1])+Rule[1:])
 	return b.String()
 }

@@ -54,14 +54,6 @@ func TestATableSaysWhatIsReached(t *testing.T) {
 	require.Contains(t, table.Markdown(), "| durable adjustments, Go API, 8 callers, 20 items |")
 }
 
-func TestFiguresHaveThreeDigits(t *testing.T) {
-	for v, want := range map[float64]string{
-		0: "0", 0.00123456: "0.00123", 0.2512: "0.251", 1.005: "1", 9.996: "10", 47.25: "47.3", 99.97: "100", 999.4: "999", 1234.6: "1,235", 92104: "92,104", 1e6: "1,000,000",
-	} {
-		require.Equal(t, want, bench.Thousands(v))
-	}
-}
-
 // A machine may be so busy that a point has no figure.
 func TestPlotsAreDrawnOfWhateverThereIs(t *testing.T) {
 	dir := t.TempDir()

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/stockledger/stockledger/internal/figures"
 )
 
 // partOrder is the order of the parts of a run. What is divided by each other is next
@@ -122,7 +124,7 @@ func (p *parts) grown(ctx context.Context, name string, size uint64, mix Mix) (*
 	if s := p.kept[name]; s != nil {
 		return s, nil
 	}
-	s, remove, err := p.b.grown(ctx, "a log of "+Thousands(float64(size))+" events", min(p.config.Items, int(size)/10), size, mix) //nolint:gosec // G115: a million
+	s, remove, err := p.b.grown(ctx, "a log of "+figures.Thousands(size)+" events", min(p.config.Items, int(size)/10), size, mix) //nolint:gosec // G115: a million
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,8 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/stockledger/stockledger/internal/figures"
 )
 
 // A line of a plot.
@@ -154,7 +156,7 @@ func tenfold(least, most float64) (ticks []plot.Tick) {
 	for unit := 0.0001; unit < most; unit *= 10 {
 		for _, n := range []float64{1, 2, 5} {
 			if v := n * unit; v >= least && v <= most {
-				ticks = append(ticks, plot.Tick{Value: v, Label: Thousands(v)})
+				ticks = append(ticks, plot.Tick{Value: v, Label: figures.Thousands(v)})
 			}
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/stockledger/stockledger/internal/figures"
 )
 
 // SoakConfig says how long a ledger is under full load.
@@ -71,7 +73,7 @@ func (s Soak) Err() error {
 	}
 	for _, t := range s.Trends {
 		if !t.Flat {
-			errs = append(errs, fmt.Errorf("%s grows: %s %s in the second quarter, %s in the last", t.What, Thousands(t.Second), t.Unit, Thousands(t.Last)))
+			errs = append(errs, fmt.Errorf("%s grows: %s %s in the second quarter, %s in the last", t.What, figures.Thousands(t.Second), t.Unit, figures.Thousands(t.Last)))
 		}
 	}
 	return errors.Join(errs...)
@@ -193,7 +195,7 @@ func trends(samples []Sample) []Trend {
 			for i, s := range part {
 				values[i] = value(s)
 			}
-			return median(values)
+			return figures.Median(values)
 		}
 		t := Trend{What: what, Unit: unit, Second: quarter(1), Last: quarter(3)}
 		t.Allowed = t.Second*1.1 + spare

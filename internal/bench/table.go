@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/stockledger/stockledger/internal/figures"
 )
 
 // TableConfig says how the table of what is aimed at is taken.
@@ -63,7 +65,6 @@ type Row struct {
 	Ratios  []float64 `json:"ratios,omitempty"`
 	Aim     string    `json:"aim,omitempty"`
 	Reached *bool     `json:"reached,omitempty"` // nil: nothing is aimed at, or it was not measured
-	LeftOut string    `json:"left_out,omitempty"`
 }
 
 // aim is what a row is to reach, of the ratio where something stands beside it.
@@ -96,8 +97,8 @@ var aims = []aim{
 // filled is a text with the sizes that things were measured with.
 func (c TableConfig) filled(text string) string {
 	return strings.NewReplacer(
-		"{callers}", strconv.Itoa(c.Callers), "{items}", Thousands(float64(c.Items)), "{small}", Thousands(float64(c.Small)),
-		"{large}", Thousands(float64(c.Large)), "{stock}", Thousands(float64(c.Memory.Items)), "{levels}", strconv.Itoa(c.Memory.Levels),
+		"{callers}", strconv.Itoa(c.Callers), "{items}", figures.Thousands(c.Items), "{small}", figures.Thousands(c.Small),
+		"{large}", figures.Thousands(c.Large), "{stock}", figures.Thousands(c.Memory.Items), "{levels}", strconv.Itoa(c.Memory.Levels),
 	).Replace(text)
 }
 
@@ -140,7 +141,7 @@ func (b *Bench) TakeTable(ctx context.Context, config TableConfig) (t Table, err
 	}
 	t = Table{Machine: b.machine, Config: config, LeftOut: b.leftOut, Memory: b.memory}
 	for _, a := range wanted {
-		row := a.row(runs, b.leftOut)
+		row := a.row(runs)
 		row.What, row.Than = config.filled(row.What), config.filled(row.Than)
 		t.Rows = append(t.Rows, row)
 	}
@@ -163,7 +164,7 @@ func wantedAims(ids []string) (wanted []aim, err error) {
 }
 
 // row is the row of an aim.
-func (a aim) row(runs []takings, leftOut map[string]string) Row {
+func (a aim) row(runs []takings) Row {
 	r := Row{ID: a.id, What: a.what, Unit: a.unit, Than: a.than}
 	var ours, beside []float64
 	for _, run := range runs {
@@ -179,13 +180,12 @@ func (a aim) row(runs []takings, leftOut map[string]string) Row {
 	}
 	r.Aim = a.aim()
 	if len(ours) == 0 {
-		r.LeftOut = leftOut["PostgreSQL"]
 		return r
 	}
-	r.Ours = median(ours)
+	r.Ours = figures.Median(ours)
 	judged := r.Ours
 	if a.beside != "" {
-		r.Beside, r.Ratio = median(beside), median(r.Ratios)
+		r.Beside, r.Ratio = figures.Median(beside), figures.Median(r.Ratios)
 		judged = r.Ratio
 	}
 	if a.least > 0 || a.most > 0 {
@@ -207,15 +207,6 @@ func (a aim) aim() string {
 	case a.beside != "":
 		return fmt.Sprintf("%s %g ×", sign, bound)
 	default:
-		return fmt.Sprintf("%s %s %s", sign, Thousands(bound), a.unit)
+		return fmt.Sprintf("%s %s %s", sign, figures.Thousands(bound), a.unit)
 	}
-}
-
-func median(of []float64) float64 {
-	sorted := slices.Sorted(slices.Values(of))
-	middle := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[middle]
-	}
-	return (sorted[middle-1] + sorted[middle]) / 2
 }

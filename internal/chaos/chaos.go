@@ -20,6 +20,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/stockledger/stockledger/internal/figures"
 )
 
 // Config says what to break, and how often. Program, Dir and Now must be set.
@@ -259,7 +261,7 @@ func (c *campaign) dieEarly(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lives := time.Duration(c.dice.Int64N(int64(max(median(c.restarts), 100*time.Millisecond))))
+	lives := time.Duration(c.dice.Int64N(int64(max(figures.Median(c.restarts), 100*time.Millisecond))))
 	_ = pause(ctx, lives, s.dead)
 	c.early++
 	return s.kill()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/stockledger/stockledger/internal/figures"
 )
 
 // A Report is what a run did and found.
@@ -42,28 +44,19 @@ func (r Report) OK() bool { return len(r.Findings) == 0 }
 // Sentence is the report in a line.
 func (r Report) Sentence() string {
 	said := fmt.Sprintf("%s, %s acknowledged, %s lost, %s doubled; restart median %.2f s, worst %.2f s",
-		counted(uint64(r.Kills), "kill"), Grouped(r.Acknowledged), Grouped(r.Lost), Grouped(r.Doubled), //nolint:gosec // G115: not negative
+		counted(r.Kills, "kill"), figures.Thousands(r.Acknowledged), figures.Thousands(r.Lost), figures.Thousands(r.Doubled),
 		r.RestartMedian.Seconds(), r.RestartWorst.Seconds())
 	if !r.OK() {
-		said += fmt.Sprintf("; %s wrong", counted(uint64(len(r.Findings)), "thing"))
+		said += fmt.Sprintf("; %s wrong", counted(len(r.Findings), "thing"))
 	}
 	return said
 }
 
-func counted(n uint64, thing string) string {
+func counted(n int, thing string) string {
 	if n != 1 {
 		thing += "s"
 	}
-	return Grouped(n) + " " + thing
-}
-
-// Grouped is a number with its thousands apart.
-func Grouped(n uint64) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
+	return figures.Thousands(n) + " " + thing
 }
 
 // report is what is known until now.
@@ -76,7 +69,7 @@ func (c *campaign) report() Report {
 		Sent: n.sent, Acknowledged: n.acknowledged, Refused: n.refused, GivenUp: n.givenUp, GivenUpThere: n.givenUpThere,
 		Resent: n.resent, Replayed: n.replayed, Lost: n.lost, Doubled: n.doubled,
 		Events: c.check.trail.at, Feed: c.feed, Findings: slices.Clone(c.book.wrong),
-		Restarts: len(c.restarts), RestartMedian: median(c.restarts),
+		Restarts: len(c.restarts), RestartMedian: figures.Median(c.restarts),
 	}
 	for at, times := range c.struck {
 		r.Points[at] = times
@@ -86,13 +79,4 @@ func (c *campaign) report() Report {
 		r.RestartWorst = slices.Max(c.restarts)
 	}
 	return r
-}
-
-// median is the middle one of some durations, 0 of none.
-func median(all []time.Duration) time.Duration {
-	if len(all) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(all))
-	return sorted[len(sorted)/2]
 }

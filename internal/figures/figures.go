@@ -1,14 +1,17 @@
-package bench
+// Package figures writes and sums up what was measured.
+package figures
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // Thousands writes a figure with three digits that mean something, or all of them
 // before the point: 92,104, 1.31, 0.0042.
-func Thousands(v float64) string {
+func Thousands[N int | int64 | uint64 | float64](n N) string {
+	v := float64(n)
 	if math.Abs(v) < 100 {
 		return strconv.FormatFloat(rounded(v), 'f', -1, 64)
 	}
@@ -33,4 +36,18 @@ func rounded(v float64) float64 {
 	}
 	unit := math.Pow(10, 2-math.Floor(math.Log10(math.Abs(v))))
 	return math.Round(v*unit) / unit
+}
+
+// Median is the middle one of some values, or the mean of the two in the middle; 0 of
+// none.
+func Median[N ~int64 | ~float64](of []N) N {
+	if len(of) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(of))
+	middle := len(sorted) / 2
+	if len(sorted)%2 == 1 {
+		return sorted[middle]
+	}
+	return (sorted[middle-1] + sorted[middle]) / 2
 }
