@@ -53,7 +53,12 @@ type benchPlace struct {
 	Dir      string `placeholder:"DIR" help:"Where the temporary directory is made; the disk it is on is what is measured."`
 	Postgres string `placeholder:"URL" help:"A PostgreSQL to compare with, in which the schema stockledger_bench is made and dropped; off is none. When left out a private one is started, if its binaries are found."`
 	Seed     uint64 `placeholder:"N" help:"What items are drawn with; one is drawn when left out."`
-	JSON     bool   `help:"Answer in JSON."`
+}
+
+// benchAnswer is benchPlace, and how figures are shown.
+type benchAnswer struct {
+	benchPlace
+	JSON bool `help:"Answer in JSON."`
 }
 
 // measure has a bench do something in a temporary directory, and removes it.
@@ -92,7 +97,7 @@ func (c *benchPlace) measure(ctx context.Context, s streams, do func(*bench.Benc
 }
 
 // show writes a document as JSON, or has it shown, and then says what is wrong.
-func (c *benchPlace) show(w io.Writer, document any, show func(io.Writer), wrong error) error {
+func (c *benchAnswer) show(w io.Writer, document any, show func(io.Writer), wrong error) error {
 	if !c.JSON {
 		show(w)
 		return wrong
@@ -126,7 +131,7 @@ type benchLoad struct {
 	Transport string        `default:"go" enum:"go,nats,http" help:"How they reach the ledger: go, nats or http, the server being in the same process."`
 	Feed      bool          `help:"Publish the feed meanwhile, over NATS."`
 	Duration  time.Duration `default:"5s" help:"How long each of them is measured, after a warm-up."`
-	benchPlace
+	benchAnswer
 }
 
 // Help implements kong.HelpProvider.

@@ -20,7 +20,7 @@ type benchMemory struct {
 	Levels  int           `default:"3" help:"How many levels each of them has."`
 	Callers int           `default:"64" help:"How many adjust levels at random afterwards."`
 	Adjust  time.Duration `default:"20s" help:"For how long they do."`
-	benchPlace
+	benchAnswer
 }
 
 // Help implements kong.HelpProvider.

@@ -19,7 +19,7 @@ type benchSoak struct {
 	Mix       string        `default:"adjust=100" help:"How many of 100 requests are of each kind: adjust, reserve, release, fulfil, read."`
 	Transport string        `default:"go" enum:"go,nats,http" help:"How they reach the ledger: go, nats or http."`
 	Plot      string        `placeholder:"FILE.svg" help:"Draw the memory over time."`
-	benchPlace
+	benchAnswer
 }
 
 // Help implements kong.HelpProvider.

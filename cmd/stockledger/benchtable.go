@@ -16,7 +16,7 @@ type benchTable struct {
 	Rows     []string      `placeholder:"ROW,…" help:"Only these rows; an unknown one is told which there are."`
 	Duration time.Duration `default:"4s" help:"How long each load is measured in a run."`
 	Quick    bool          `help:"Small and short: to see that it works, not how fast."`
-	benchPlace
+	benchAnswer
 }
 
 // Help implements kong.HelpProvider.
@@ -87,7 +87,7 @@ type benchScale struct {
 	Items    int           `default:"10000" help:"How many items they draw from."`
 	Duration time.Duration `default:"2s" help:"How long each point is measured."`
 	Plots    string        `placeholder:"DIR" help:"Draw the curves there, as throughput.svg and latency.svg."`
-	benchPlace
+	benchAnswer
 }
 
 // Help implements kong.HelpProvider.
