@@ -19,16 +19,6 @@ import (
 )
 
 type chaosCommand struct {
-	Kill  chaosKill  `cmd:"" default:"withargs" help:"Kill a server under load, again and again, and see that nothing is lost."`
-	Child chaosChild `cmd:"" name:"serve-child" hidden:""`
-}
-
-// Help implements kong.HelpProvider.
-func (chaosCommand) Help() string {
-	return chaosKill{}.Help() + "\n\nFlags: stockledger chaos kill --help; the word kill may be left out."
-}
-
-type chaosKill struct {
 	Rounds   int       `default:"20" help:"How often the server is killed."`
 	Dir      string    `placeholder:"DIR" help:"Where the ledger is made, and what the callers know; a directory that is empty or new. It is kept. A temporary one when left out, which is kept only if something is wrong."`
 	Callers  int       `default:"32" help:"How many send commands at once."`
@@ -40,7 +30,7 @@ type chaosKill struct {
 }
 
 // Help implements kong.HelpProvider.
-func (chaosKill) Help() string {
+func (chaosCommand) Help() string {
 	return `Starts a ledger in a process of its own, sends it commands of all kinds from here, kills it with SIGKILL under the load, and starts it again.
 The callers write down what they sent and what they were told. Then the log is read and compared with that, after every kill: each
 acknowledged command is there once, at the position and with the answer that was told, also when it is sent again after a restart; nothing is refused
@@ -79,7 +69,7 @@ func (d *durations) UnmarshalText(text []byte) (err error) {
 }
 
 // check says what is wrong with the flags.
-func (c *chaosKill) check() error {
+func (c *chaosCommand) check() error {
 	const most = 1000 // of callers: each of them holds a command
 	switch {
 	case c.Rounds < 1:
@@ -93,7 +83,7 @@ func (c *chaosKill) check() error {
 }
 
 // Run kills servers, and is an error when that does harm.
-func (c *chaosKill) Run(ctx context.Context, s streams) (err error) {
+func (c *chaosCommand) Run(ctx context.Context, s streams) (err error) {
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -140,7 +130,7 @@ func (c *chaosKill) Run(ctx context.Context, s streams) (err error) {
 }
 
 // place is where it takes place.
-func (c *chaosKill) place() (dir string, remove func() error, err error) {
+func (c *chaosCommand) place() (dir string, remove func() error, err error) {
 	if c.Dir != "" {
 		dir, err = filepath.Abs(c.Dir)
 		return dir, func() error { return nil }, err
@@ -149,7 +139,7 @@ func (c *chaosKill) place() (dir string, remove func() error, err error) {
 	return dir, func() error { return os.RemoveAll(dir) }, err
 }
 
-func (c *chaosKill) tell(w io.Writer, report chaos.Report, began time.Time) error {
+func (c *chaosCommand) tell(w io.Writer, report chaos.Report, began time.Time) error {
 	if c.JSON {
 		document, err := json.Marshal(struct {
 			chaos.Report
@@ -186,7 +176,7 @@ func (c *chaosKill) tell(w io.Writer, report chaos.Report, began time.Time) erro
 }
 
 // line are the flags that matter, for a document.
-func (c *chaosKill) line() string {
+func (c *chaosCommand) line() string {
 	line := fmt.Sprintf(" --rounds %d --callers %d --every %s..%s", c.Rounds, c.Callers, c.Every.from, c.Every.to)
 	if c.Points {
 		line += " --points"

@@ -78,7 +78,7 @@ func TestChaosTellsItsFigures(t *testing.T) {
 		RestartMedian: 210 * time.Millisecond, RestartWorst: 600 * time.Millisecond, Restarts: 499, Seed: 7,
 	}
 	const sentence = "501 kills, 1,248,112 acknowledged, 0 lost, 0 doubled; restart median 0.21 s, worst 0.60 s"
-	for _, c := range []chaosKill{{}, {Markdown: true}, {JSON: true}} {
+	for _, c := range []chaosCommand{{}, {Markdown: true}, {JSON: true}} {
 		var out strings.Builder
 		require.NoError(t, c.tell(&out, report, time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)))
 		require.Contains(t, out.String(), sentence)

@@ -79,7 +79,7 @@ func (c *campaign) point() point {
 // The arguments that a server understands which is to die by itself. The program
 // has them in a subcommand of its own, so that no ledger that serves obeys them.
 const (
-	ChildCommand = "serve-child"
+	ChildCommand = "chaos-child"
 	ChildDie     = "--die"    // at which kind of operation, see package diskfault
 	ChildFile    = "--file"   // on the file of that name
 	ChildNumber  = "--number" // the how many-th of them
@@ -88,7 +88,7 @@ const (
 )
 
 func childArgs(more ...string) []string {
-	return append([]string{"chaos", ChildCommand, "--nats-listen", "127.0.0.1:0"}, more...)
+	return append([]string{ChildCommand, "--nats-listen", "127.0.0.1:0"}, more...)
 }
 
 // dies is a server that kills itself at one of the first operations of a kind on a
