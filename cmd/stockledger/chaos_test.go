@@ -4,10 +4,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,6 +39,31 @@ func TestChaosAtNamedPointsLosesNothing(t *testing.T) {
 	for _, at := range chaos.PointNames() {
 		require.Equal(t, 1, report.Points[at], at)
 	}
+}
+
+// A chaos that is itself killed, and so cannot end its server, takes it along.
+func TestTheServerOfAChaosThatIsKilledEnds(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	parent := exec.CommandContext(t.Context(), "stockledger", "chaos", "--dir", dir, "--every", "1h")
+	require.NoError(t, parent.Start())
+	at, err := waitReady(filepath.Join(dir, "ready.json"))
+	require.NoError(t, errors.Join(err, parent.Process.Kill()))
+	t.Cleanup(func() {
+		if t.Failed() {
+			_ = syscall.Kill(at.PID, syscall.SIGKILL)
+		}
+	})
+	require.ErrorContains(t, parent.Wait(), "signal: killed")
+	where, err := url.Parse(at.NATS)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", where.Host)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	}, patienceInTests, 10*time.Millisecond, "the server goes on")
 }
 
 // breakLedger runs the program that the test binary also is.

@@ -4,16 +4,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/events/sqlitestore"
 	"github.com/stockledger/stockledger/internal/diskfault"
 )
+
+// chaosServer is the program as it is, but that it ends with the process that started
+// it, however that one ends: it writes nothing to us, and holds the pipe open.
+type chaosServer struct {
+	Args []string `arg:"" passthrough:""`
+}
+
+// Run runs the program with the arguments.
+func (c *chaosServer) Run(ctx context.Context, config *settings, s streams) error {
+	go func() {
+		_, _ = io.Copy(io.Discard, s.in)
+		os.Exit(exitFailed) // nobody is there to hear more
+	}()
+	if code := run(ctx, slices.Concat([]string{"stockledger"}, c.Args), config.getenv, s.in, s.out, s.err); code != exitDone {
+		return errReported{code}
+	}
+	return nil
+}
 
 // chaosChild is the server of `stockledger chaos --points`: the ledger as it is, on
 // a disk that kills the process at a certain operation. It is a subcommand of its own

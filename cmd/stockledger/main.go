@@ -54,7 +54,8 @@ type program struct {
 	Bench benchCommand `cmd:"" help:"Measure a ledger beside a plain file, a NATS echo and PostgreSQL."`
 	Chaos chaosCommand `cmd:"" help:"Kill a ledger under load, again and again, and see that nothing is lost."`
 
-	ChaosChild chaosChild `cmd:"" hidden:""`
+	ChaosServer chaosServer `cmd:"" hidden:""`
+	ChaosChild  chaosChild  `cmd:"" hidden:""`
 
 	Import  importFile `cmd:"" help:"Import items or adjustments from a CSV file, each row exactly once."`
 	Version version    `cmd:"" help:"Show the version."`

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -31,8 +32,13 @@ type server struct {
 	ordered bool   // its end was asked for
 }
 
+// serverCommand is the subcommand that runs the program with the arguments behind it,
+// until what it reads ends.
+const serverCommand = "chaos-server"
+
 // launch starts a server, child being the arguments of one that is to die by itself;
-// nil is the program as everybody runs it.
+// nil is the program as everybody runs it. It ends with this process, which holds the
+// pipe that it reads, however this process ends.
 func (c *campaign) launch(child []string) (*server, error) {
 	s := &server{dead: make(chan struct{}), file: filepath.Join(c.Dir, readyFile), log: filepath.Join(c.Dir, serverLog)}
 	if err := os.Remove(s.file); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -48,10 +54,13 @@ func (c *campaign) launch(child []string) (*server, error) {
 		args = child
 		s.ordered = true
 	}
-	args = append(args, "--data", c.data(), "--ready-file", s.file)
+	args = slices.Concat([]string{serverCommand}, args, []string{"--data", c.data(), "--ready-file", s.file})
 	s.cmd = exec.Command(c.Program, args...) //nolint:gosec,noctx // G204: the program is our own; it ends by kill
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.Env = ownEnvironment()
+	if _, err := s.cmd.StdinPipe(); err != nil { // which Wait closes
+		return nil, err
+	}
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the server: %w", err)
 	}
