@@ -115,7 +115,7 @@ func (e *Engine) commit(ctx context.Context, t *term, group []*outcome) {
 		e.fail(t, group, err)
 		return
 	}
-	group, commits, head := e.hand(t, group)
+	group, commits, head := e.hand(group)
 	positions, err := []uint64(nil), error(nil)
 	switch {
 	case len(commits) > 0:
@@ -137,10 +137,10 @@ func (e *Engine) commit(ctx context.Context, t *term, group []*outcome) {
 // hand returns those of a group that are to be appended now, their commits, and
 // the position at which the log must end. The others were decided on what is no
 // longer, and are sent back.
-func (e *Engine) hand(t *term, group []*outcome) (now []*outcome, commits []events.Commit, head uint64) {
+func (e *Engine) hand(group []*outcome) (now []*outcome, commits []events.Commit, head uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	holds := func(o *outcome) bool { return o.epoch == e.epoch && e.role == t.role }
+	holds := func(o *outcome) bool { return o.epoch == e.epoch }
 	broken := slices.IndexFunc(group, func(o *outcome) bool { return holds(o) && o.commit != nil && o.err != nil })
 	if broken >= 0 { // a bug; it must not take the others with it
 		o := group[broken]
