@@ -51,8 +51,8 @@ func answerIn(reply []byte) (Answer, error) {
 }
 
 // plainAnswer reads a reply that is written just as fit writes most of them, and
-// leaves all others to json.Unmarshal, which takes 2.4 of the 35 µs that a command
-// spends on its way.
+// leaves all others to json.Unmarshal, which takes 4.9 µs of processor time where this
+// takes 1.1.
 func plainAnswer(reply []byte) (a commands.Answer, ok bool) {
 	values, ok := between(reply, `{"command_id":"`, `","position":`, `,"replayed":`, `,"dry_run":`, `,"result":`, `}`)
 	if !ok {
