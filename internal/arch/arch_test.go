@@ -38,7 +38,7 @@ var allowed = map[string][]string{
 	"internal/arch":        {},
 	"internal/audit":       {"events", "internal/fault", "projections"},
 	"internal/backup":      {"events", "events/sqlitestore", "internal/audit", "internal/evidence", "internal/fault", "projections"},
-	"internal/bench":       {"", "commands", "events", "internal/figures", "internal/httpapi", "internal/natsapi", "internal/transport", "projections"},
+	"internal/bench":       {"", "commands", "events", "internal/fault", "internal/figures", "internal/httpapi", "internal/natsapi", "internal/transport", "projections"},
 	"internal/chaos":       {"", "commands", "events", "internal/fault", "internal/figures", "internal/natsapi", "internal/operations", "projections"},
 	"internal/diskfault":   {},
 	"internal/doctest":     {},
