@@ -70,8 +70,9 @@ func openFile(ctx context.Context, cfg Config, d definition, e entry, head uint6
 		}
 	}()
 	// A checkpoint every 16,000 pages moves each of them once, not many times. The
-	// model tries again when it is busy for a second; Close waits no longer.
-	if f.writer, err = openWriter(ctx, f.path, "page_size(8192)", "journal_mode(WAL)", "synchronous(NORMAL)",
+	// model tries again when it is busy for a second; Close waits no longer. Pages are
+	// SQLite's 4,096 bytes: a new key comes anywhere in its index, and costs a page.
+	if f.writer, err = openWriter(ctx, f.path, "journal_mode(WAL)", "synchronous(NORMAL)",
 		"wal_autocheckpoint(16000)", "busy_timeout(1000)"); err != nil {
 		return nil, 0, err
 	}

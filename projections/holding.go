@@ -61,7 +61,7 @@ func updatesHolding(table, also string) (texts holdingUpdate) {
 
 func (u *holdingUpdate) write(w *writer, now, was holding, also ...driver.Value) error {
 	moved := now.since(was)
-	var args []driver.Value
+	args := make([]driver.Value, 0, 8) // four quantities, and four more of a level
 	if moved&movedStocked != 0 {
 		args = append(args, quantityKey(now.stocked))
 	}

@@ -27,7 +27,7 @@ func processor() time.Duration {
 //	go test ./projections -run xxx -bench KeepUp -benchtime 40000x
 func BenchmarkKeepUp(b *testing.B) {
 	const items = 10_000
-	for _, together := range []int{50, 400, 2000, 8000} {
+	for _, together := range []int{50, 400, 2000, 4000, 8000} {
 		b.Run(fmt.Sprint("together=", together), func(b *testing.B) {
 			book := newBook()
 			book.meta.Actor = "ann"
