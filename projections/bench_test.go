@@ -137,7 +137,7 @@ func copyAll(b *testing.B, from, to string) int {
 		source := sql.OpenDB(projections.Connect(file))
 		target := sql.OpenDB(projections.Connect(filepath.Join(to, filepath.Base(file))))
 		target.SetMaxOpenConns(1)
-		_, err := target.Exec(`PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16384; PRAGMA wal_autocheckpoint=4000`)
+		_, err := target.Exec(`PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16384; PRAGMA wal_autocheckpoint=16000`)
 		require.NoError(b, err)
 		for _, ddl := range texts(b, source, `SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE '%\_grams%' ESCAPE '\' ORDER BY rowid`) {
 			_, err := target.Exec(ddl)

@@ -31,7 +31,7 @@ CREATE TABLE snapshots (
 
 // pragmas make writing cheap. A file that a power cut spoils is noticed and made
 // anew, so nothing is synced, which would hold up the log on the same disk.
-var pragmas = []string{"page_size(16384)", "journal_mode(WAL)", "synchronous(OFF)", "busy_timeout(1000)", "cell_size_check(1)"}
+var pragmas = []string{"journal_mode(WAL)", "synchronous(OFF)", "busy_timeout(1000)", "cell_size_check(1)"}
 
 // connections is how many may use the file at once: one writes, the others read.
 const connections = 4
