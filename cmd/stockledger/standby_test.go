@@ -307,8 +307,8 @@ func TestAStandbyTakesOverWhenTheLeaderCloses(t *testing.T) {
 		require.Equal(t, "leading", b.role())
 		require.Equal(t, "3", stocked(t, b, sold.Position))
 		require.True(t, sell(t, c, "s1").Replayed, "what the first node carried out is known to the second")
-		status, body := see(t, b.httpURL()+"/readyz?role=active", "")
-		require.Equal(t, 200, status, body)
+		require.Eventually(t, func() bool { return statusOf(t.Context(), b.httpURL()+"/readyz?role=active") == http.StatusOK },
+			patienceInTests, 5*time.Millisecond, "submissions are taken a moment after commands")
 
 		back := p.open(t, "a")
 		require.Equal(t, "standby", back.role())
