@@ -124,7 +124,14 @@ func TestCloseWhileLocked(t *testing.T) {
 		require.NoError(t, err)
 	}
 	waiting(t, m, "inventory")
-	require.NoError(t, m.Close())
+	closed := make(chan error, 1)
+	go func() { closed <- m.Close() }()
+	select {
+	case err := <-closed:
+		require.NoError(t, err)
+	case <-soon(t).Done():
+		require.Fail(t, "Close waits for the lock")
+	}
 	release()
 
 	m = open(t, b.store, dir)

@@ -27,7 +27,7 @@ type benchCommand struct {
 
 // AfterApply implements kong's hook of that name: ledgers are measured as serve runs them.
 func (benchCommand) AfterApply() error { //nolint:unparam // the hook's signature
-	boundMemory()
+	paceGarbage()
 	return nil
 }
 

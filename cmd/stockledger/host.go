@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime/debug"
 	"slices"
 	"syscall"
 	"time"
@@ -80,26 +79,11 @@ type host struct {
 	closers []func() error
 }
 
-// boundMemory has the garbage collector run seldom while there is little to keep, and
-// in time to stay below goMemory. GOGC and GOMEMLIMIT, where they are set, say it
-// otherwise.
-func boundMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(goMemory)
-	}
-}
-
-// goMemory leaves a quarter of 1 GiB for what is not Go's, which is SQLite's caches.
-const goMemory = 768 << 20
-
 // openHost opens the ledger, connects it, and returns once commands are served, by
 // this node or by another one that shares its log. The store is closed with the
 // host, also when it cannot be opened.
 func openHost(ctx context.Context, config hostConfig) (_ *host, err error) {
-	boundMemory()
+	paceGarbage()
 	h := &host{metrics: telemetry.NewMetrics(programVersion()), kind: cmp.Or(config.kind, kindSQLite)}
 	h.begin(config)
 	defer func() {

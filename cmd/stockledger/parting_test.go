@@ -94,7 +94,7 @@ func TestALongStoryIsExplained(t *testing.T) {
 // same, and no sum begins again where a page does.
 func TestAnItemInMorePlacesThanAPageHas(t *testing.T) {
 	if race.On {
-		t.Skip("SQLite under the race detector takes too long over so many levels")
+		t.Skip("so many levels take too long under the race detector")
 	}
 	t.Parallel()
 	s := openShop(t)

@@ -143,7 +143,7 @@ func (s *subject) fillBatch(ctx context.Context, first, end, levels int) error {
 	for {
 		_, err := s.ledger.DoJSON(ctx, commands.Envelope{Key: fmt.Sprint("fill-", first), Actor: "bench"}, "create-inventory-items",
 			[]byte("["+strings.Join(items, ",")+"]"))
-		if fault.Code(err) != "index_behind" { // or else the read models are too far behind for more
+		if fault.Code(err) != "index_behind" || ctx.Err() != nil { // or else the read models are too far behind for more
 			return err
 		}
 	}

@@ -170,7 +170,7 @@ func (t *tables) close() { _ = t.target.Close() }
 
 const (
 	// likeModels are the settings that the models' files have while they are built.
-	likeModels = `PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16384; PRAGMA wal_autocheckpoint=16000`
+	likeModels = `PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=16000`
 	ddl        = `SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE '%\_grams%' ESCAPE '\' AND name NOT LIKE 'sqlite%' ORDER BY rowid`
 	ordinary   = `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name NOT LIKE '%\_grams%' ESCAPE '\'`
 )
