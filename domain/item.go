@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stockledger/stockledger/events"
@@ -336,9 +337,9 @@ func (it *Item) Apply(fact events.Fact, at Stamp) {
 	switch f := fact.(type) {
 	case events.ItemCreated:
 		must(it.ID == "", "created twice", fact)
-		it.ID, it.Attributes, it.Created = f.ItemID, f.Attributes, at.At
+		it.ID, it.Attributes, it.Created = strings.Clone(f.ItemID), own(f.Attributes), at.At
 	case events.ItemUpdated:
-		it.Attributes = f.Attributes
+		it.Attributes = own(f.Attributes)
 	case events.ItemDeleted:
 		it.Deleted, it.removedLinks = at.At, f.Links
 		must(len(it.levels.rows) == 0, "deleted with levels", fact)
@@ -350,6 +351,20 @@ func (it *Item) Apply(fact events.Fact, at Stamp) {
 			foreign(fact, "an item")
 		}
 	}
+}
+
+// own copies texts: those of a fact that was read are parts of one text, the whole
+// event, which they would keep in memory: 2.5 KB and not 1.8 for an item with three
+// levels.
+func own(a events.ItemAttributes) events.ItemAttributes {
+	for _, text := range []**string{
+		&a.SKU, &a.Title, &a.Description, &a.Thumbnail, &a.OriginCountry, &a.HSCode, &a.MIDCode, &a.Material, &a.UnitOfMeasure,
+	} {
+		if *text != nil {
+			*text = new(strings.Clone(**text))
+		}
+	}
+	return a
 }
 
 // must panics when a fact contradicts the past.

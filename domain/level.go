@@ -3,6 +3,7 @@ package domain
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/fault"
@@ -251,7 +252,8 @@ func (it *Item) applyLevel(fact events.Fact, at Stamp) bool {
 		must(!exists, "created twice", fact)
 		it.forgetRemoved(func(l Level) bool { return l.LocationID == f.LocationID || l.ID == f.LevelID })
 		it.stock(Level{
-			ID: f.LevelID, LocationID: f.LocationID, Stocked: f.Stocked, Incoming: f.Incoming, Metadata: f.Metadata,
+			ID: strings.Clone(f.LevelID), LocationID: strings.Clone(f.LocationID), // see own
+			Stocked: f.Stocked, Incoming: f.Incoming, Metadata: f.Metadata,
 			Created: at.At, Updated: at.At, Version: at.Version,
 		})
 	case events.LevelUpdated:
@@ -299,7 +301,7 @@ func (it *Item) change(location string, fact events.Fact, at Stamp, do func(*Lev
 	must(exists, "no such level", fact)
 	do(&l)
 	l.Updated, l.Version = at.At, at.Version
-	it.levels.set(location, l)
+	it.levels.set(l.LocationID, l)
 }
 
 func (it *Item) forgetRemoved(which func(Level) bool) {

@@ -23,6 +23,10 @@ import (
 // cache has a writer keep the pages one transaction touches, in 16 MiB.
 const cache = `PRAGMA cache_size = -16384`
 
+// fewPages is the cache of a connection that looks single rows up, half a MiB: SQLite
+// empties it whenever the model commits.
+const fewPages = "cache_size(-512)"
+
 // readers is how many pages, and how many lookups, may be read from one file at
 // the same moment; more wait.
 const readers = 4
@@ -79,7 +83,7 @@ func openFile(ctx context.Context, cfg Config, d definition, e entry, head uint6
 	if err := f.writer.exec(cache); err != nil {
 		return nil, 0, err
 	}
-	f.db, f.short = openReaders(f.path), openReaders(f.path)
+	f.db, f.short = openReaders(f.path), openReaders(f.path, fewPages)
 
 	var tables int
 	if err := f.db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE name = 'checkpoint'`).Scan(&tables); err != nil {
@@ -182,8 +186,8 @@ func (f *file) index(w *writer) error {
 // indexed notes that all indexes are there.
 func (f *file) indexed() { f.ready.Store(true) }
 
-func openReaders(path string) *sql.DB {
-	db := sql.OpenDB(connector{dsn(path, "query_only(1)", "busy_timeout(5000)")})
+func openReaders(path string, pragmas ...string) *sql.DB {
+	db := sql.OpenDB(connector{dsn(path, append(pragmas, "query_only(1)", "busy_timeout(5000)")...)})
 	db.SetMaxOpenConns(readers)
 	db.SetMaxIdleConns(readers)
 	return db
@@ -243,7 +247,7 @@ func (f *file) ask(ctx context.Context, text string, do func([]driver.Value) err
 	}
 	defer func() { f.keys <- one }()
 	if one == nil {
-		opened, err := openWriter(context.WithoutCancel(ctx), f.path, "query_only(1)", "busy_timeout(5000)")
+		opened, err := openWriter(context.WithoutCancel(ctx), f.path, fewPages, "query_only(1)", "busy_timeout(5000)")
 		if err != nil {
 			return err
 		}

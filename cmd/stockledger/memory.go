@@ -9,11 +9,11 @@ import (
 )
 
 // The memory of Go, garbage and all, is to stay below memoryAim while that can be had
-// for little: a quarter of 1 GiB is left to SQLite. Where little is alive, garbage is
+// for little: the rest of 1 GiB is left to SQLite. Where little is alive, garbage is
 // collected seldom; where much is, it is never collected more often than after
 // leastGrowth, as a limit would have it, which takes most of the processors in the end.
 const (
-	memoryAim   = 768 << 20
+	memoryAim   = 640 << 20
 	leastGrowth = 50 // percent of what is alive
 	mostGrowth  = 200
 )
