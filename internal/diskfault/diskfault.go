@@ -63,6 +63,8 @@ type Disk struct {
 	hooks   hooks    // referred to from the tables, where no collector looks
 	files   sync.Map // open files: *file by the address of their sqlite3_file
 
+	syncing sync.Mutex // held by one sync at a time, so that none is between a failure and its telling
+
 	mu     sync.Mutex
 	tables map[uintptr]uintptr // sqlite3_io_methods of ours, by those they replace
 	closed bool
@@ -123,7 +125,7 @@ type file struct {
 	beneath   *sqlite.Tsqlite3_io_methods // the operating system's
 	content   *content                    // nil: not followed
 	directory atomic.Bool                 // the next sync is that of its directory, too
-	owed      atomic.Bool                 // the next sync is told of one that failed elsewhere
+	owed      bool                        // the next sync is told of one that failed elsewhere
 }
 
 func (d *Disk) file(p uintptr) *file {
@@ -204,15 +206,18 @@ func (d *Disk) truncate(tls *libc.TLS, p uintptr, size int64) int32 {
 // sync is xSync. As Linux does, it tells everybody who has the file open once of a
 // sync that failed, whoever asked for it: what it was to write may be anybody's.
 func (d *Disk) sync(tls *libc.TLS, p uintptr, flags int32) int32 {
+	d.syncing.Lock()
+	defer d.syncing.Unlock()
 	f := d.file(p)
-	if f.owed.Swap(false) {
+	if f.owed {
+		f.owed = false
 		return sqlite.SQLITE_IOERR_FSYNC
 	}
 	if err := d.ask(Op{Kind: Sync, Path: f.path}); err != nil {
 		d.memory.syncFailed(f.content)
 		d.files.Range(func(_, other any) bool {
 			if o := other.(*file); o != f && o.path == f.path {
-				o.owed.Store(true)
+				o.owed = true
 			}
 			return true
 		})
