@@ -76,6 +76,7 @@ type run struct {
 // waits for all of them. The error is that ctx is done; what workers fail with is in
 // the figures.
 func (b *Bench) drive(ctx context.Context, f Figures, load Load, workers []worker) (Figures, error) {
+	quietDisks()
 	begin := b.Now()
 	r := &run{now: b.Now, from: begin.Add(load.warmUp())}
 	r.until = r.from.Add(load.Duration)

@@ -16,6 +16,10 @@ func syncData(f *os.File) error {
 	}
 }
 
+// quietDisks waits until what was written before is on the disk, so that it does not
+// hold up what is measured next.
+func quietDisks() { syscall.Sync() }
+
 // processorTime is what this process has used so far.
 func processorTime() time.Duration {
 	var used syscall.Rusage

@@ -66,7 +66,7 @@ func (b *Bench) TakeScale(ctx context.Context, config ScaleConfig) (scale Scale,
 		return scale, fmt.Errorf("PostgreSQL: %w", err)
 	}
 	if table != nil {
-		defer func() { err = errors.Join(err, table.drop(ctx)) }()
+		defer func() { err = errors.Join(err, table.drop(ctx, b.postgres.cluster)) }()
 	}
 	bytes, err := s.bytesEach(ctx, b)
 	if err != nil {
