@@ -69,6 +69,29 @@ func TestAKeyBelongsToOneCommand(t *testing.T) {
 	}
 }
 
+// To say that it is 0 is not to say nothing.
+func TestAKeyBelongsToOneQuantity(t *testing.T) {
+	for name, bodies := range map[string][2]string{
+		"update-inventory-levels": {`{"id":"L1"}`, `{"id":"L1","stocked_quantity":0}`},
+		"attach-inventory-items":  {`{"inventory_item_id":"cup","variant_id":"v"}`, `{"inventory_item_id":"cup","variant_id":"v","required_quantity":0}`},
+		"update-reservations":     {`{"id":"r"}`, `{"id":"r","quantity":0}`},
+		"fulfill-reservations":    {`{"id":"r"}`, `{"id":"r","quantity":0}`},
+		"adjust-inventory-levels": {
+			`{"inventory_item_id":"cup","location_id":"paris","adjustment":1,"expect":{}}`,
+			`{"inventory_item_id":"cup","location_id":"paris","adjustment":1,"expect":{"reserved_quantity":0}}`,
+		},
+	} {
+		var digests [2]string
+		for i, body := range bodies {
+			command, err := commands.Decode(name, []byte(body))
+			require.NoError(t, err, "%s %s", name, body)
+			digests[i], err = commands.Digest(command)
+			require.NoError(t, err)
+		}
+		require.NotEqual(t, digests[0], digests[1], name)
+	}
+}
+
 // The key is for the command, not for who sends it and why.
 func TestARetryMayHaveAnotherEnvelope(t *testing.T) {
 	s := newShop(t)

@@ -165,8 +165,8 @@ type LevelUpdate struct {
 	ID              string                        `json:"id,omitzero"`
 	InventoryItemID string                        `json:"inventory_item_id,omitzero"`
 	LocationID      string                        `json:"location_id,omitzero"`
-	Stocked         *events.Quantity              `json:"stocked_quantity,omitzero"`
-	Incoming        *events.Quantity              `json:"incoming_quantity,omitzero"`
+	Stocked         *events.Quantity              `json:"stocked_quantity,omitempty"`
+	Incoming        *events.Quantity              `json:"incoming_quantity,omitempty"`
 	Metadata        domain.Field[json.RawMessage] `json:"metadata,omitzero"`
 	Floor           domain.Floor                  `json:"floor,omitzero"`
 	Expect          *domain.Expect                `json:"expect,omitzero"`

@@ -34,7 +34,7 @@ func (l LinkName) check() error {
 // existing link stays as it is.
 type NewLink struct {
 	LinkName
-	Required *events.Quantity `json:"required_quantity,omitzero"`
+	Required *events.Quantity `json:"required_quantity,omitempty"`
 }
 
 // AttachInventoryItems says what variants are made of. It answers with the links.

@@ -120,7 +120,7 @@ func (p *prefetch) reservations(ctx context.Context, kind string, keys []string)
 type ReservationUpdate struct {
 	ID             string                        `json:"id"`
 	LocationID     *string                       `json:"location_id,omitzero"`
-	Quantity       *events.Quantity              `json:"quantity,omitzero"`
+	Quantity       *events.Quantity              `json:"quantity,omitempty"`
 	LineItemID     domain.Field[string]          `json:"line_item_id,omitzero"`
 	Description    domain.Field[string]          `json:"description,omitzero"`
 	ExternalID     domain.Field[string]          `json:"external_id,omitzero"`
@@ -333,7 +333,7 @@ func (d *decision) released(item string, it *domain.Item, id string) (domain.Res
 type Fulfilment struct {
 	ID string `json:"id"`
 	// Quantity is all that the reservation holds when left out.
-	Quantity *events.Quantity `json:"quantity,omitzero"`
+	Quantity *events.Quantity `json:"quantity,omitempty"`
 	// LocationID is where the goods leave from. When it is not where they are
 	// reserved, the reservation is moved there first.
 	LocationID *string        `json:"location_id,omitzero"`

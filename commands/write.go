@@ -167,7 +167,7 @@ func (n NewReservation) canonical(w *events.Writer) {
 func (f Fulfilment) canonical(w *events.Writer) {
 	w.Raw("{")
 	w.String("id", f.ID)
-	if f.Quantity != nil && !f.Quantity.IsZero() { // as omitzero has it
+	if f.Quantity != nil {
 		w.Quantity("quantity", *f.Quantity)
 	}
 	ifGiven(w, "location_id", f.LocationID)

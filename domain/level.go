@@ -32,8 +32,8 @@ func (f Floor) Check() error {
 // Expect is what a level must hold for a change to be made: compare-and-set.
 // What is left out is not compared.
 type Expect struct {
-	Stocked  *events.Quantity `json:"stocked_quantity,omitzero"`
-	Reserved *events.Quantity `json:"reserved_quantity,omitzero"`
+	Stocked  *events.Quantity `json:"stocked_quantity,omitempty"`
+	Reserved *events.Quantity `json:"reserved_quantity,omitempty"`
 	Version  *uint64          `json:"version,omitzero"`
 }
 
