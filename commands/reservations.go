@@ -323,7 +323,9 @@ func (d *decision) released(item string, it *domain.Item, id string) (domain.Res
 		return r, nil
 	}
 	a := d.job.archives[item]
-	if a == nil || !a.has([]string{id}) || it.Version-a.last.Version >= domain.MaxReleased {
+	// What this command restored itself pushed nothing out of the item's memory.
+	before := d.job.pinned.of(events.ItemStream(item)).version
+	if a == nil || !a.has([]string{id}) || before-a.last.Version >= domain.MaxReleased {
 		return domain.Reservation{}, missing{archive: []Ref{{item, id}}}
 	}
 	return a.ended[id], nil

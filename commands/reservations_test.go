@@ -263,6 +263,24 @@ var reservationScenarios = []scenario{{
 	details: `{"line":1,"reservation_id":"R1"}`,
 }}
 
+// Also more of them at once than an item remembers: restoring pushes nothing out of
+// its memory.
+func TestManyReservationsReleasedLongAgoCanBeRestoredAtOnce(t *testing.T) {
+	const many, old = 2*domain.MaxReleased + 50, domain.MaxReleased + 20
+	s := newShop(t)
+	s.stocked("cup", "paris", many)
+	var lines, ids []string
+	for i := range many {
+		lines = append(lines, fmt.Sprintf(`{"id":"r%d","inventory_item_id":"cup","location_id":"paris","quantity":1}`, i))
+		ids = append(ids, fmt.Sprintf(`"r%d"`, i))
+	}
+	s.do("create-reservations", "["+strings.Join(lines, ",")+"]")
+	s.do("delete-reservations", "["+strings.Join(ids, ",")+"]")
+	s.do("restore-reservations", "["+strings.Join(ids[:old], ",")+"]")
+	require.Equal(t, fmt.Sprint(old), s.level("cup", "paris").ReservedQuantity.String())
+	s.agreesWithTheLog()
+}
+
 // Reservations that the item no longer remembers are read from its stream.
 func TestReservationsReleasedLongAgoCanBeRestored(t *testing.T) {
 	const old = domain.MaxReleased + 50
