@@ -20,7 +20,7 @@ func (e *Engine) fetch(ctx context.Context, j *job) error {
 	j.pinned, j.found = pins{}, nil
 	j.read = 0
 	j.seen = e.config.Index.Position()
-	if j.prior == nil && j.keyed {
+	if j.prior == nil && (j.keyed || j.tried) { // or else nobody knows the key yet
 		var err error
 		if j.prior, err = e.priorCommit(ctx, j.env.Key); err != nil {
 			return err

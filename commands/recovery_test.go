@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -169,6 +170,38 @@ func TestAFailedAppendIsTriedAgain(t *testing.T) {
 				s.agreesWithTheLog()
 			})
 		}
+	}
+}
+
+// Nor when the engine has left it to the index meanwhile, whoever made the key.
+func TestAnAppendWhoseAnswerWasLostIsFoundInTheIndex(t *testing.T) {
+	for _, key := range []string{"", "sale-1"} {
+		synctest.Test(t, func(t *testing.T) { // there is a pause before it is tried again
+			store := newFlaky()
+			index := newLagging(t, store)
+			s := openShop(t, store, func(c *commands.Config) { c.Index = index })
+			s.KeepCommands(0)
+			s.stocked("cup", "paris", 5)
+			s.stocked("pot", "paris", 5)
+			store.onAppend(func(commits []events.Commit) ([]uint64, error) {
+				store.onAppend(nil)
+				store.record(commits...)
+				return nil, errDisk
+			})
+			answered := make(chan commands.Answer, 1)
+			go func() { answered <- s.do("create-reservations", cupHas+`"quantity":2}]`, keyed(key)) }()
+			synctest.Wait()
+			potOff := strings.ReplaceAll(oneOff, "cup", "pot")
+			s.do("adjust-inventory-levels", potOff) // which reads the log again
+			index.catchUp(-1)
+			s.do("adjust-inventory-levels", potOff) // which forgets
+			require.Equal(t, 1, s.Remembered())
+			require.Empty(t, answered)
+
+			require.False(t, (<-answered).Replayed, "it is its own answer")
+			require.Equal(t, "2", s.level("cup", "paris").ReservedQuantity.String(), "key %q", key)
+			s.agreesWithTheLog()
+		})
 	}
 }
 
