@@ -47,6 +47,22 @@ func TestNothingIsAnEmptyList(t *testing.T) {
 	}
 }
 
+// Who asks for the levels of no item, or at no location, does not ask for all.
+func TestAnEmptyListOfLevelsToDeleteNamesNone(t *testing.T) {
+	s := newShop(t)
+	s.stocked("cup", "paris", 5)
+	s.stocked("pot", "paris", 5)
+	for _, body := range []string{
+		`{"inventory_item_id":[],"location_id":"paris","force":true}`,
+		`{"inventory_item_id":"cup","location_id":[],"force":true}`,
+	} {
+		answer := s.do("delete-inventory-levels", body)
+		require.JSONEq(t, `{"ids":[]}`, string(answer.Result), body)
+	}
+	answer := s.do("delete-inventory-levels", `{"inventory_item_id":null,"location_id":"paris","force":true}`)
+	require.Len(t, result[commands.IDsRow](t, answer).IDs, 2, "null is left out")
+}
+
 // A transport that trims headers would make another key of it.
 func TestKeysThatATransportWouldChangeAreRefused(t *testing.T) {
 	s := newShop(t)

@@ -296,7 +296,8 @@ func (c AdjustInventoryLevels) decide(d *decision) (any, error) {
 
 // DeleteInventoryLevels deletes the levels named by id, and those of the items
 // or at the locations named, or of the items at the locations when both are.
-// It answers with the ids of the levels.
+// A list that is empty names nothing; it is not as if it were left out. It answers
+// with the ids of the levels.
 type DeleteInventoryLevels struct {
 	ID              IDs  `json:"id,omitzero"`
 	IDs             IDs  `json:"ids,omitzero"` // another name for id
@@ -327,7 +328,7 @@ func (c DeleteInventoryLevels) prefetch(ctx context.Context, p *prefetch) error 
 	for _, item := range c.InventoryItemID {
 		p.item(item)
 	}
-	if len(c.InventoryItemID) > 0 {
+	if c.InventoryItemID != nil {
 		return nil
 	}
 	return p.locationLevels(ctx, c.LocationID)
@@ -347,7 +348,7 @@ func (c DeleteInventoryLevels) decide(d *decision) (any, error) {
 			return nil, domain.ItemNotFound(id)
 		}
 		for _, l := range item.Levels() {
-			if len(c.LocationID) > 0 && !slices.Contains(c.LocationID, l.LocationID) {
+			if c.LocationID != nil && !slices.Contains(c.LocationID, l.LocationID) {
 				continue
 			}
 			if err := d.deleteLevel(id, l, c.Force); err != nil {
@@ -356,7 +357,7 @@ func (c DeleteInventoryLevels) decide(d *decision) (any, error) {
 			deleted = append(deleted, l.ID)
 		}
 	}
-	if len(c.InventoryItemID) > 0 {
+	if c.InventoryItemID != nil {
 		return ids(deleted), nil
 	}
 	more, err := d.deleteLevelsAt(c.LocationID, c.Force)
