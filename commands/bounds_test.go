@@ -63,6 +63,28 @@ func TestAnEmptyListOfLevelsToDeleteNamesNone(t *testing.T) {
 	require.Len(t, result[commands.IDsRow](t, answer).IDs, 2, "null is left out")
 }
 
+// The bound is on what is kept, not only on what is sent.
+func TestMetadataDoNotGrowWithoutEnd(t *testing.T) {
+	s := newShop(t)
+	s.stocked("cup", "paris", 5)
+	s.do("create-stock-locations", `{"id":"paris","name":"Paris"}`)
+	s.do("create-reservations", `{"id":"r","inventory_item_id":"cup","location_id":"paris","quantity":1}`)
+	text := strings.Repeat("<", 40<<10) // each is stored as six bytes, and counts as one
+	for name, update := range map[string]string{
+		"update-inventory-items":  `{"id":"cup","metadata":{%q:%q}}`,
+		"update-inventory-levels": `{"inventory_item_id":"cup","location_id":"paris","metadata":{%q:%q}}`,
+		"update-reservations":     `{"id":"r","metadata":{%q:%q}}`,
+		"update-stock-locations":  `{"id":"paris","metadata":{%q:%q}}`,
+	} {
+		s.do(name, fmt.Sprintf(update, "a", text))
+		s.do(name, fmt.Sprintf(update, "b", text[:20<<10]))
+		refusal := s.refuse("too_long", name, fmt.Sprintf(update, "c", text[:20<<10]))
+		require.Equal(t, "metadata", refusal.Details["field"])
+		s.do(name, fmt.Sprintf(update, "a", "short"))
+		s.do(name, fmt.Sprintf(update, "c", text[:20<<10]))
+	}
+}
+
 // A transport that trims headers would make another key of it.
 func TestKeysThatATransportWouldChangeAreRefused(t *testing.T) {
 	s := newShop(t)

@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/stockledger/stockledger/domain"
 	"github.com/stockledger/stockledger/internal/fault"
 )
 
@@ -66,7 +67,7 @@ const MaxLines = 20_000
 const (
 	maxID       = 255
 	maxText     = 16 << 10
-	maxMetadata = 64 << 10
+	maxMetadata = domain.MaxMetadata
 )
 
 // maxNesting is how deep metadata may be nested: every reader of JSON takes that, also

@@ -21,6 +21,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/fault"
 )
@@ -89,6 +91,26 @@ func mergeMetadata(old, change json.RawMessage) (json.RawMessage, error) {
 		merged[key] = value
 	}
 	return json.Marshal(merged) // sorted by key
+}
+
+// MaxMetadata is how many bytes the metadata of one thing may have.
+const MaxMetadata = 64 << 10
+
+// metadataWithin refuses what merging made too long. What was too long before may
+// still be changed, as long as it does not grow.
+func metadataWithin(old, merged json.RawMessage) error {
+	if len(merged) <= max(MaxMetadata, len(old)) {
+		return nil
+	}
+	plain := jsontext.Value(bytes.Clone(merged)) // encoding/json has escaped more than it needs
+	if err := plain.Format(jsontext.PreserveRawStrings(false)); err != nil {
+		return fmt.Errorf("merged metadata: %w", err)
+	}
+	if len(plain) <= MaxMetadata {
+		return nil
+	}
+	return invalid("metadata", "too_long", "Field 'metadata' would have %d bytes, at most %d are allowed", len(plain), MaxMetadata).
+		With("size", len(plain)).With("limit", MaxMetadata)
 }
 
 func metadataObject(raw json.RawMessage) (map[string]json.RawMessage, error) {

@@ -238,6 +238,9 @@ func layMetadata(f Field[json.RawMessage], target *json.RawMessage) (bool, error
 		change = *f.Value
 	}
 	merged, err := mergeMetadata(*target, change)
+	if err == nil {
+		err = metadataWithin(*target, merged)
+	}
 	if err != nil {
 		return false, err
 	}
