@@ -454,10 +454,12 @@ func (s *inquiry) candidates(ctx context.Context) (all [][]lead, err error) {
 	return all, nil
 }
 
+// sourcesOf are the names, each once, as a lead comes by the same as often as it has
+// a source.
 func sourcesOf(names Names) []any {
-	all := make([]any, len(names))
-	for i, name := range names {
-		all[i] = name
+	all := make([]any, 0, len(names))
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+		all = append(all, name)
 	}
 	return all
 }
@@ -479,10 +481,10 @@ func (s *inquiry) numbers(ctx context.Context, from string, fields ...string) ([
 	return gather(rows, err, func(s scanner) (number any, err error) { return number, s.Scan(&number) })
 }
 
-// kinds are the numbers of the kinds that match.
+// kinds are the numbers of the kinds that match, each once.
 func (s *inquiry) kinds() []any {
 	var numbers []any
-	for _, kind := range s.Kind {
+	for _, kind := range slices.Compact(slices.Sorted(slices.Values(s.Kind))) {
 		numbers = append(numbers, kindNumber(kind))
 	}
 	return numbers
