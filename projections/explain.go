@@ -111,6 +111,14 @@ func (q Explain) check() error {
 	return then.check()
 }
 
+// also is the model that knows what was. What it says of a position never changes.
+func (q Explain) also() []source {
+	if q.At == nil {
+		return nil
+	}
+	return []source{ofMovements}
+}
+
 func (q *Explain) now() bool { return q.Position == nil && q.At == nil }
 
 func (q *Explain) asOf() AsOf {

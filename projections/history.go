@@ -149,6 +149,14 @@ func (h History) check() error {
 	return checkTake(h.take())
 }
 
+// also is the model that knows which items are linked to variants.
+func (h History) also() []source {
+	if h.VariantID == nil {
+		return nil
+	}
+	return []source{ofInventory}
+}
+
 func (h *History) take() int {
 	if h.Take == nil {
 		return defaultTake

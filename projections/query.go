@@ -107,14 +107,22 @@ func (m *Models) Recall(name string, body []byte) (answer any, found bool) {
 // A params is what a query is asked with.
 type params interface{ check() error }
 
-// ask makes a query of parameters of type P, answered from one of the models.
+// A joining is the parameters of a query that may need another model, too.
+type joining interface{ also() []source }
+
+// ask makes a query of parameters of type P, answered from one of the models, and
+// from those that the parameters join to it.
 func ask[P params, R any](about string, of source, answer func(context.Context, *Models, P) (R, error)) query {
 	return query{QueryShape: QueryShape{about, *new(P), *new(R), false}, run: func(ctx context.Context, m *Models, body []byte) (any, error) {
 		after, asked, err := decode[P](body)
 		if err != nil {
 			return nil, err
 		}
-		if err := m.catchUp(ctx, after, of); err != nil {
+		needed := []source{of}
+		if more, ok := any(asked).(joining); ok {
+			needed = append(needed, more.also()...)
+		}
+		if err := m.catchUp(ctx, after, needed...); err != nil {
 			return nil, err
 		}
 		result, err := within(ctx, m.longest, func(ctx context.Context) (R, error) { return answer(ctx, m, asked) })
@@ -171,14 +179,14 @@ func within[R any](ctx context.Context, longest time.Duration, answer func(conte
 	return result, err
 }
 
-// catchUp waits until a position is in the answers from a model.
-func (m *Models) catchUp(ctx context.Context, after uint64, of source) error {
+// catchUp waits until a position is in the answers from models.
+func (m *Models) catchUp(ctx context.Context, after uint64, of ...source) error {
 	if after == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return m.waitFor(ctx, after, of)
+	return m.waitFor(ctx, after, of...)
 }
 
 type byID struct {

@@ -250,3 +250,43 @@ func indexes(t *testing.T, dir string) []string {
 	defer db.Close()
 	return texts(t, db, `SELECT name FROM sqlite_schema WHERE type = 'index' ORDER BY name`)
 }
+
+// A query that is answered from both models waits for both: what it names in after
+// is in the answer, whichever of them is behind.
+func TestAfterWaitsForAllThatAnswer(t *testing.T) {
+	for _, tc := range []struct {
+		behind, ahead, query string
+		fact                 events.Fact
+		asked                map[string]any
+	}{
+		{
+			"inventory.v1.db", "list-commands", "stock-history",
+			events.ItemLinked{VariantID: "v1", ItemID: "bolts", Required: units(2)}, map[string]any{"variant_id": "v1"},
+		},
+		{
+			"movements.v1.db", "list-inventory-items", "explain",
+			adjusted(11), map[string]any{"level_id": "lev-b", "at": start.Add(time.Hour)},
+		},
+	} {
+		t.Run(tc.query, func(t *testing.T) {
+			b, dir := newBook(), t.TempDir()
+			b.record(bolts, atBerlin)
+			m := open(t, b.store, dir)
+			defer m.Close()
+			b.caughtUp(t, m)
+			release := lock(t, dir, tc.behind)
+			last := b.record(tc.fact)
+			_, err := m.Query(soon(t), tc.ahead, []byte(asJSON(t, map[string]any{"after": last})))
+			require.NoError(t, err)
+			tc.asked["after"] = last
+			body := []byte(asJSON(t, tc.asked))
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer cancel()
+			_, err = m.Query(ctx, tc.query, body)
+			require.Equal(t, "not_caught_up", fault.Code(err))
+			release()
+			_, err = m.Query(soon(t), tc.query, body)
+			require.NoError(t, err)
+		})
+	}
+}

@@ -512,3 +512,29 @@ func BenchmarkAdd(b *testing.B) {
 		}
 	})
 }
+
+// What is available, or a difference, may have more digits than a quantity that is
+// asked for. The record has it all the same, and what is next to it.
+func TestQuantitiesOfManyDigits(t *testing.T) {
+	l := open(t, Config{})
+	most, err := events.ParseQuantity("999999999999999999")
+	require.NoError(t, err)
+	half, err := events.ParseQuantity("0.5")
+	require.NoError(t, err)
+	a := short("cup", 1)
+	a.Err = fault.Of(a.Err).With("asked", half.Minus(most)).With("available", most.Minus(half))
+	l.Add(a)
+	l.Add(short("nut", 3))
+	page := listed(t, l, "")
+	require.Len(t, page.Rows, 2)
+	require.Equal(t, "-999999999999999998.5", page.Rows[1].Asked.String())
+	require.Equal(t, "999999999999999998.5", page.Rows[1].Available.String())
+	require.Equal(t, "-999999999999999998.5", counted(t, l, `{"by":"item","inventory_item_id":"cup"}`)[0].Asked.String())
+}
+
+// Nothing asked for is 0, and not unknown.
+func TestNothingAskedForIsCounted(t *testing.T) {
+	l := open(t, Config{})
+	l.Add(short("cup", 0))
+	require.Contains(t, answered(t, l, "refusal-counts", `{"by":"item"}`), `"asked":0`)
+}
