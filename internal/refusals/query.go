@@ -256,7 +256,7 @@ func quantity(s sql.NullString) (*events.Quantity, error) {
 	if !s.Valid {
 		return nil, nil
 	}
-	q, err := events.ParseQuantity(s.String)
+	q, err := events.ParseSum(s.String) // a difference may have more digits than what is asked for
 	return &q, err
 }
 
@@ -318,8 +318,8 @@ type Counted struct {
 	Command  string           `json:"command"`
 	Code     string           `json:"code"`
 	Count    int64            `json:"count"`
-	Detailed int64            `json:"detailed"`       // of them, those that still have their details
-	Asked    *events.Quantity `json:"asked,omitzero"` // by item: what the detailed ones asked for, together
+	Detailed int64            `json:"detailed"`        // of them, those that still have their details
+	Asked    *events.Quantity `json:"asked,omitempty"` // by item: what the detailed ones asked for, together
 }
 
 // Tallies are how many commands were refused, newest day or most refused item first.
