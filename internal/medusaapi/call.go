@@ -157,9 +157,14 @@ func (c *call) do(command commands.Command, then func(result []byte) (any, error
 	return then(answer.Result)
 }
 
-// rows reads the rows of a command's result.
-func rows[R any](result []byte) (all []R, err error) {
-	return all, json.Unmarshal(result, &all)
+// madeID is the id of the one row of a command's result. The rest of it is not read:
+// sums may have more digits than quantities are read with.
+func madeID(result []byte) (string, error) {
+	var rows [1]struct {
+		ID string `json:"id"`
+	}
+	err := json.Unmarshal(result, &rows)
+	return rows[0].ID, err
 }
 
 // named reads the ids that a command answered with.

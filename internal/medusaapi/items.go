@@ -124,11 +124,11 @@ func createItem(c *call) (any, error) {
 	}
 	create := commands.CreateInventoryItems{Items: []commands.NewItem{item}, KnownLocations: true}
 	return c.do(create, func(result []byte) (any, error) {
-		made, err := rows[commands.ItemRow](result)
+		id, err := madeID(result)
 		if err != nil {
 			return nil, err
 		}
-		return c.answerItem(made[0].ID, s)
+		return c.answerItem(id, s)
 	})
 }
 

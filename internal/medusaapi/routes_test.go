@@ -1,6 +1,8 @@
 package medusaapi_test
 
 import (
+	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -655,4 +657,21 @@ func TestVariantLinks(t *testing.T) {
 			want: `{"id": "bowl", "object": "inventory_item", "deleted": true}`, then: "GET " + product + "/set", shows: variant(set),
 		},
 	})
+}
+
+// What is available of 18 digits and a half, and a sum of them, have one digit more.
+// What was carried out is answered all the same.
+func TestAnswersOfManyDigits(t *testing.T) {
+	s := stocked(t)
+	made := s.ask(t, "POST /admin/inventory-items", `{"location_levels": [{"location_id": "paris", "stocked_quantity": 999999999999999999},
+		{"location_id": "oslo", "stocked_quantity": 0.5}]}`)
+	require.Equal(t, http.StatusOK, made.status, made.body)
+	require.Equal(t, json.Number("999999999999999999.5"), made.value(t, "inventory_item", "stocked_quantity"))
+	item := made.text(t, "inventory_item", "id")
+	held := s.ask(t, "POST /admin/reservations", `{"inventory_item_id": "`+item+`", "location_id": "paris", "quantity": 0.5}`)
+	require.Equal(t, http.StatusOK, held.status, held.body)
+	batch := s.ask(t, "POST /admin/inventory-items/location-levels/batch",
+		`{"update": [{"inventory_item_id": "`+item+`", "location_id": "paris", "incoming_quantity": 1}]}`)
+	require.Equal(t, http.StatusOK, batch.status, batch.body)
+	require.Equal(t, json.Number("999999999999999998.5"), batch.value(t, "updated", 0, "available_quantity"))
 }
