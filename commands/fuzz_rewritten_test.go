@@ -23,7 +23,7 @@ func withoutNulls(command any) any {
 }
 
 func leaveOut(v reflect.Value) {
-	if document, ok := v.Addr().Interface().(*stdjson.RawMessage); ok {
+	if document, ok := reflect.TypeAssert[*stdjson.RawMessage](v.Addr()); ok {
 		if string(*document) == "null" {
 			*document = nil
 		}

@@ -260,12 +260,13 @@ func TestAfterWaitsForAllThatAnswer(t *testing.T) {
 		asked                map[string]any
 	}{
 		{
-			"inventory.v1.db", "list-commands", "stock-history",
-			events.ItemLinked{VariantID: "v1", ItemID: "bolts", Required: units(2)}, map[string]any{"variant_id": "v1"},
+			behind: "inventory.v1.db", ahead: "list-commands", query: "stock-history",
+			fact:  events.ItemLinked{VariantID: "v1", ItemID: "bolts", Required: units(2)},
+			asked: map[string]any{"variant_id": "v1"},
 		},
 		{
-			"movements.v1.db", "list-inventory-items", "explain",
-			adjusted(11), map[string]any{"level_id": "lev-b", "at": start.Add(time.Hour)},
+			behind: "movements.v1.db", ahead: "list-inventory-items", query: "explain",
+			fact: adjusted(11), asked: map[string]any{"level_id": "lev-b", "at": start.Add(time.Hour)},
 		},
 	} {
 		t.Run(tc.query, func(t *testing.T) {
