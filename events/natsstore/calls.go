@@ -3,6 +3,7 @@ package natsstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,20 +18,22 @@ import (
 // many times what a busy server takes, and less than an election does.
 const answerWithin = 2 * time.Second
 
+// Those that pass by themselves are also what the client library calls them, so
+// that whoever waits for a server knows them by that.
 var (
 	// errLost is that an answer did not come, or came too late. What was asked may
 	// have been done.
-	errLost = errors.New("the connection was lost before the answer came")
-	errLate = errors.New("no answer within " + answerWithin.String())
+	errLost = fmt.Errorf("the connection was lost before the answer came: %w", nats.ErrDisconnected)
+	errLate = fmt.Errorf("no answer within %s: %w", answerWithin, nats.ErrTimeout)
 	// errNobody is that nobody was there to answer, so nothing was done: no leader,
 	// no JetStream, or no such stream.
-	errNobody = errors.New("no server answers for the log: it has no leader at present, or is not there")
+	errNobody = fmt.Errorf("no server answers for the log: it has no leader at present, or is not there: %w", nats.ErrNoResponders)
 	// errFew is that a cluster has fewer servers than a stream is to have replicas.
 	errFew = errors.New("too few servers of the cluster are there for as many replicas")
 	// errBehind is that less was there than had been before.
 	errBehind = errors.New("the server that answered has lost events, or leads no more")
 	// errUnsent is that nothing was sent.
-	errUnsent = errors.New("not connected")
+	errUnsent = fmt.Errorf("nothing was sent: %w", nats.ErrDisconnected)
 )
 
 // calls matches answers with what was asked, over one subscription. Other than

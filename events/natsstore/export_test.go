@@ -1,9 +1,18 @@
 package natsstore
 
-import "context"
+import (
+	"context"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
 
 // Passing reports whether an error is of servers that come and go.
 func Passing(err error) bool { return passing(err) }
+
+// OfServers are the errors of servers that come and go.
+func OfServers() []error {
+	return []error{errLost, errLate, errNobody, errUnsent, refused(&jetstream.APIError{Code: 400, ErrorCode: codeNoPeers})}
+}
 
 // OpenNarrow is Open with bounds so small that everything is beyond them.
 func OpenNarrow(ctx context.Context, c Config) (*Store, error) {

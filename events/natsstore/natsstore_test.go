@@ -1,6 +1,7 @@
 package natsstore_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -126,17 +127,22 @@ func ledger(url string) string {
 func subjects(url string) string { return ledger(url) + ".log." }
 func stream(url string) string   { return "STOCKLEDGER_" + ledger(url) + "_LOG" }
 
-// open opens a log. A new one begins with an election, which on a busy machine may
-// take longer than a store waits for it.
+// open opens a log, which is closed with the test.
 func open(t testing.TB, url string, options ...nats.Option) *natsstore.Store {
 	t.Helper()
+	s, err := openPatiently(t.Context(), natsstore.Config{URL: url, Options: options, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+// openPatiently opens a log. A new one begins with an election, which on a busy
+// machine may take longer than a store waits for it.
+func openPatiently(ctx context.Context, c natsstore.Config) (s *natsstore.Store, err error) {
 	for began := time.Now(); ; {
-		s, err := natsstore.Open(t.Context(), natsstore.Config{URL: url, Options: options, Logger: slog.New(slog.DiscardHandler)})
-		if err != nil && natsstore.Passing(err) && time.Since(began) < patience {
-			continue
+		s, err = natsstore.Open(ctx, c)
+		if err == nil || !natsstore.Passing(err) || time.Since(began) > patience {
+			return s, err
 		}
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, s.Close()) })
-		return s
 	}
 }

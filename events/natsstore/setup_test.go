@@ -2,12 +2,14 @@ package natsstore_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
@@ -17,10 +19,34 @@ import (
 	"github.com/stockledger/stockledger/internal/natscluster"
 )
 
+// Whoever waits for servers tells by the error whether that helps.
+func TestWhatPassesIsKnownToWhoeverWaits(t *testing.T) {
+	for _, err := range natsstore.OfServers() {
+		require.True(t, natsstore.Passing(err))
+		known := errors.As(err, new(*jetstream.APIError))
+		for _, passes := range []error{nats.ErrDisconnected, nats.ErrTimeout, nats.ErrNoResponders} {
+			known = known || errors.Is(err, passes)
+		}
+		require.True(t, known, "%v", err)
+	}
+}
+
+// And reads why there is no log yet, not only that the time is up.
+func TestALogThatTakesTooLongToOpenSaysWhy(t *testing.T) {
+	mute := natscluster.Configured(`authorization { users: [{ user: u, password: p, permissions: { publish: { deny: "$JS.API.>" } } }] }`)
+	c := natscluster.Start(t, 1, mute, natscluster.User("u", "p"))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := natsstore.Open(ctx, natsstore.Config{URL: "nats://u:p@" + c.Address(0), Logger: slog.New(slog.DiscardHandler)})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.True(t, natsstore.Passing(err), "%v", err)
+	require.ErrorContains(t, err, "no answer")
+}
+
 func tryOpen(t *testing.T, c natsstore.Config) error {
 	t.Helper()
 	c.Logger = slog.New(slog.DiscardHandler)
-	s, err := natsstore.Open(t.Context(), c)
+	s, err := openPatiently(t.Context(), c)
 	if err == nil {
 		require.NoError(t, s.Close())
 	}
@@ -52,7 +78,7 @@ func TestManyOpenANewLogAtOnce(t *testing.T) {
 	ids := make(chan string, 4)
 	for range cap(ids) {
 		go func() {
-			s, err := natsstore.Open(t.Context(), natsstore.Config{URL: url})
+			s, err := openPatiently(t.Context(), natsstore.Config{URL: url})
 			if err != nil {
 				ids <- err.Error()
 				return

@@ -69,7 +69,7 @@ func (s *Store) identify(ctx context.Context, logID string) (*jetstream.StreamIn
 		return err
 	})
 	if errors.Is(err, errNobody) {
-		err = errors.New("nobody answers for JetStream: it is not enabled on the server, or not for this user")
+		err = fmt.Errorf("nobody answers for JetStream: it is not enabled on the server, or not for this user: %w", err)
 	}
 	if err != nil {
 		return nil, err
@@ -197,7 +197,7 @@ func refused(e *jetstream.APIError) error {
 	case codeNotAvailable, codeNotLeader, codeOffline:
 		return errNobody
 	case codeNoPeers:
-		return errFew
+		return fmt.Errorf("%w: %w", errFew, e)
 	}
 	return refusal{e}
 }
@@ -222,7 +222,7 @@ func (s *Store) patiently(ctx context.Context, try func(ctx context.Context) err
 		}
 		if between.wait(bounded) != nil {
 			if ctx.Err() != nil {
-				return ctx.Err()
+				return fmt.Errorf("%w: %w", ctx.Err(), err)
 			}
 			return err
 		}
