@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stockledger/stockledger/internal/esdbdouble"
+	"github.com/stockledger/stockledger/internal/ports"
 )
 
 // The story of the real sales file is the same wherever the log is: items and sales
@@ -44,7 +45,7 @@ func TestRealSalesOnEventStoreDB(t *testing.T) {
 	sales := salesOnSharedStores(t)
 	t.Parallel()
 	double := esdbdouble.Start(t)
-	listen := freeAddress(t)
+	listen := ports.Reserve(t)
 	r := newRetail(t, sales, retailPlace{
 		program: builtProgram(t, "stockledger-node"), imports: fewAtOnce(sales),
 		serve:  []string{"--store", double.URL(), "--node", "shop", "--nats-listen", listen},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/events/natsstore"
+	"github.com/stockledger/stockledger/internal/ports"
 )
 
 // composeServers are the three NATS servers of docker-compose.yml, in this process:
@@ -28,12 +30,11 @@ func composeServers(t *testing.T) (hosts []string) {
 	t.Helper()
 	routes, peers := make([]int, 3), make([]string, 3)
 	for i := range routes {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		_, port, err := net.SplitHostPort(ports.Reserve(t))
 		require.NoError(t, err)
-		defer l.Close()
-		routes[i] = l.Addr().(*net.TCPAddr).Port
+		routes[i], err = strconv.Atoi(port)
+		require.NoError(t, err)
 		peers[i] = fmt.Sprintf(`"nats://cluster:7e5c@127.0.0.1:%d"`, routes[i])
-		require.NoError(t, l.Close())
 	}
 	for name, value := range map[string]string{
 		"NATS_ROUTES":           "[" + strings.Join(peers, ", ") + "]",

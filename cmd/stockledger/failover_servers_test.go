@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stockledger/stockledger/internal/ports"
 	"github.com/stretchr/testify/require"
 )
 
@@ -48,10 +49,10 @@ func startServers(t *testing.T, logs *childLogs, n int) *natsServers {
 	dir := t.TempDir()
 	routes := make([]string, n)
 	for i := range routes {
-		routes[i] = freeAddress(t)
+		routes[i] = ports.Reserve(t)
 	}
 	for i := range n {
-		s := &natsServer{name: fmt.Sprintf("nats-%d", i+1), client: freeAddress(t), monitor: freeAddress(t)}
+		s := &natsServer{name: fmt.Sprintf("nats-%d", i+1), client: ports.Reserve(t), monitor: ports.Reserve(t)}
 		s.conf = filepath.Join(dir, s.name+".conf")
 		text := fmt.Sprintf(natsConf, s.name, s.client, s.monitor, filepath.Join(dir, s.name), routes[i], "nats://"+strings.Join(routes, ", nats://"))
 		if n == 1 {
@@ -74,8 +75,8 @@ func startServers(t *testing.T, logs *childLogs, n int) *natsServers {
 	return c
 }
 
-// start starts a server, on the data it had. Its port may have been lent out while
-// it was away; then it tries again.
+// start starts a server, on the data it had. Where its port can be lent out while it
+// is away, it tries again.
 func (c *natsServers) start(s *natsServer) error {
 	var err error
 	up := until(func() bool {

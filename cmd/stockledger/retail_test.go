@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/fault"
 	"github.com/stockledger/stockledger/internal/natsapi"
+	"github.com/stockledger/stockledger/internal/ports"
 	"github.com/stockledger/stockledger/internal/race"
 )
 
@@ -157,7 +157,7 @@ type retailPlace struct {
 // inItsDirectory keeps the log in the data directory.
 func inItsDirectory(t *testing.T, sales salesLines) retailPlace {
 	t.Helper()
-	listen := freeAddress(t)
+	listen := ports.Reserve(t) // the ledger must come back where it was
 	return retailPlace{
 		program: "stockledger", imports: fewAtOnce(sales),
 		serve: []string{"--nats-listen", listen}, server: "nats://" + listen,
@@ -204,16 +204,6 @@ func newRetail(t *testing.T, sales salesLines, place retailPlace) *retail {
 		require.NoError(t, r.server.Wait(), "told to stop, the ledger must end with 0")
 	})
 	return r
-}
-
-// freeAddress is an address that was free a moment ago. The ledger must come back
-// where it was.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // startLedger starts a ledger process and waits until it serves.

@@ -75,6 +75,8 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/stockledger/stockledger/internal/ports"
 )
 
 // maxMessage is the largest message the server takes (TFConsts.cs,
@@ -167,7 +169,7 @@ func StartCluster(tb testing.TB, n int, options ...Option) []*Server {
 	for range n {
 		s := &Server{tb: tb, set: set, cluster: c, conns: make(map[string]net.Conn), subs: make(map[*subscription]struct{})}
 		s.checkpointsAtEnd.Store(set.checkpointsAtEnd)
-		if err := s.listen("127.0.0.1:0"); err != nil {
+		if err := s.listen(ports.Reserve(tb)); err != nil {
 			tb.Fatalf("esdbdouble: %v", err)
 		}
 		tb.Cleanup(s.Stop)
@@ -229,22 +231,8 @@ func (s *Server) Restart() {
 	s.StartAgain()
 }
 
-// listening again is tried this often: somebody may have been given the port
-// for an outgoing connection meanwhile.
-const (
-	listenAttempts = 100
-	listenPause    = 50 * time.Millisecond
-)
-
 func (s *Server) listen(address string) error {
-	var listener net.Listener
-	var err error
-	for range listenAttempts {
-		if listener, err = new(net.ListenConfig).Listen(context.Background(), "tcp", address); err == nil {
-			break
-		}
-		pause(context.Background(), listenPause)
-	}
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/internal/fault"
 	"github.com/stockledger/stockledger/internal/natsapi"
+	"github.com/stockledger/stockledger/internal/ports"
 )
 
 const eventStream = "STOCKLEDGER_inventory_EVENTS"
@@ -259,9 +260,9 @@ func TestTheFeedResumesAfterARestart(t *testing.T) {
 func TestTheFeedGoesOnWhenNATSComesBack(t *testing.T) {
 	dir := t.TempDir()
 	ledger := openLedger(t)
-	first, err := natsapi.StartServer(natsapi.ServerConfig{Listen: "127.0.0.1:0", Dir: dir, Logger: quiet})
+	address := ports.Reserve(t)
+	first, err := natsapi.StartServer(natsapi.ServerConfig{Listen: address, Dir: dir, Logger: quiet})
 	require.NoError(t, err)
-	address := first.URL()[len("nats://"):]
 	conn, err := nats.Connect(first.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
 	require.NoError(t, err)
 	defer conn.Close()

@@ -4,7 +4,6 @@ package natscluster
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -17,6 +16,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/stockledger/stockledger/internal/ports"
 )
 
 // patience is when a test gives up on a server.
@@ -39,7 +40,7 @@ type Cluster struct {
 type node struct {
 	server        *server.Server
 	dir           string
-	client, route int // ports; client is -1 until the server took one
+	client, route string // HOST:PORT
 }
 
 // An Option changes how the servers are configured.
@@ -74,10 +75,7 @@ func Start(t testing.TB, nodes int, options ...Option) *Cluster {
 		option(c)
 	}
 	for range nodes {
-		c.nodes = append(c.nodes, &node{dir: c.dir(), client: -1})
-	}
-	if nodes > 1 {
-		c.reserve()
+		c.nodes = append(c.nodes, &node{dir: c.dir(), client: ports.Reserve(t), route: ports.Reserve(t)})
 	}
 	t.Cleanup(func() {
 		for i := range c.nodes {
@@ -104,17 +102,6 @@ func (c *Cluster) dir() string {
 	return c.t.TempDir()
 }
 
-// reserve finds ports for the routes, which every server must know of all.
-func (c *Cluster) reserve() {
-	c.t.Helper()
-	for _, n := range c.nodes {
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it returns at once
-		require.NoError(c.t, err)
-		defer l.Close()
-		n.route = l.Addr().(*net.TCPAddr).Port
-	}
-}
-
 // start starts a server from a configuration file, which is the way that sets up
 // a cluster whole.
 func (c *Cluster) start(i int) {
@@ -129,7 +116,6 @@ func (c *Cluster) start(i int) {
 	require.NoError(c.t, err)
 	go n.server.Start()
 	require.True(c.t, n.server.ReadyForConnections(patience), "server %d does not start", i)
-	n.client = n.server.Addr().(*net.TCPAddr).Port
 }
 
 func (c *Cluster) config(i int) string {
@@ -143,7 +129,7 @@ func (c *Cluster) config(i int) string {
 	}
 	text := fmt.Sprintf(`
 server_name: node%d
-listen: "127.0.0.1:%d"
+listen: %q
 jetstream {
   store_dir: %q
   %s
@@ -155,9 +141,9 @@ jetstream {
 	}
 	var routes []string
 	for _, other := range c.nodes {
-		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", other.route))
+		routes = append(routes, fmt.Sprintf("nats://%s", other.route))
 	}
-	return text + fmt.Sprintf("cluster { name: test, listen: \"127.0.0.1:%d\", routes: [%s] }\n", n.route, strings.Join(routes, ", "))
+	return text + fmt.Sprintf("cluster { name: test, listen: %q, routes: [%s] }\n", n.route, strings.Join(routes, ", "))
 }
 
 // Ready waits until JetStream answers, which on a cluster takes a leader, and the
@@ -194,7 +180,7 @@ func (c *Cluster) URL() string {
 }
 
 // Address is HOST:PORT of one server.
-func (c *Cluster) Address(i int) string { return fmt.Sprintf("127.0.0.1:%d", c.nodes[i].client) }
+func (c *Cluster) Address(i int) string { return c.nodes[i].client }
 
 // Stop stops a server in good order. One that is stopped stays so.
 func (c *Cluster) Stop(i int) {
