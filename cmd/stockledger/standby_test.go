@@ -27,6 +27,7 @@ import (
 	"github.com/stockledger/stockledger/events/memstore"
 	"github.com/stockledger/stockledger/internal/esdbdouble"
 	"github.com/stockledger/stockledger/internal/fault"
+	"github.com/stockledger/stockledger/internal/lease"
 	"github.com/stockledger/stockledger/internal/natsapi"
 )
 
@@ -104,6 +105,7 @@ type pair struct {
 	nats  string
 	esdb  string // of the kind esdb
 	gates map[string]*gate
+	ttl   time.Duration // of the lease
 }
 
 // store is the store of the pair, for one node.
@@ -123,13 +125,16 @@ func (p *pair) store(t *testing.T, of *gate) events.Store {
 
 var nodesLog = slog.New(slog.DiscardHandler)
 
+// longLease is how long a lease lives that no busy machine takes from who has it.
+const longLease = 10 * lease.DefaultTTL
+
 // open opens a node. It is closed with the test.
 func (p *pair) open(t *testing.T, name string) *host {
 	t.Helper()
 	p.gates[name] = newGate()
 	h, err := openHost(t.Context(), hostConfig{
 		dir: t.TempDir(), store: p.store(t, p.gates[name]), kind: p.kind, shared: true, storeURL: p.kind + ":", node: name,
-		natsURL: p.nats, http: "127.0.0.1:0", logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		leaseTTL: p.ttl, natsURL: p.nats, http: "127.0.0.1:0", logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = h.Close() })
@@ -139,10 +144,16 @@ func (p *pair) open(t *testing.T, name string) *host {
 // twoNodes opens a, which leads, and then b, which stands by.
 func twoNodes(t *testing.T, kind string) (p *pair, a, b *host) {
 	t.Helper()
+	return twoNodesFor(t, kind, longLease)
+}
+
+// twoNodesFor is twoNodes with another life of the lease.
+func twoNodesFor(t *testing.T, kind string, ttl time.Duration) (p *pair, a, b *host) {
+	t.Helper()
 	server, err := natsapi.StartServer(natsapi.ServerConfig{Listen: "127.0.0.1:0", Dir: t.TempDir(), Logger: nodesLog})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = server.Close() })
-	p = &pair{kind: kind, log: memstore.New(), nats: server.URL(), gates: make(map[string]*gate)}
+	p = &pair{kind: kind, log: memstore.New(), nats: server.URL(), gates: make(map[string]*gate), ttl: ttl}
 	if kind == kindESDB {
 		p.esdb = esdbdouble.URL(t)
 	}
@@ -304,7 +315,7 @@ func TestAStandbyTakesOverWhenTheLeaderCloses(t *testing.T) {
 		sell(t, c, "s1")
 		require.NoError(t, a.Close())
 		sold := sell(t, c, "s2") // waits for the one who takes over
-		require.Equal(t, "leading", b.role())
+		require.Eventually(t, func() bool { return b.role() == "leading" }, patienceInTests, time.Millisecond, "it says so a moment after the first answer")
 		require.Equal(t, "3", stocked(t, b, sold.Position))
 		require.True(t, sell(t, c, "s1").Replayed, "what the first node carried out is known to the second")
 		require.Eventually(t, func() bool { return statusOf(t.Context(), b.httpURL()+"/readyz?role=active") == http.StatusOK },
@@ -320,7 +331,7 @@ func TestAStandbyTakesOverWhenTheLeaderCloses(t *testing.T) {
 // again when it is its turn.
 func TestANodeThatLosesTheLeaseStandsBy(t *testing.T) {
 	onEach(t, func(t *testing.T, kind string) {
-		p, a, b := twoNodes(t, kind)
+		p, a, b := twoNodesFor(t, kind, 2*lease.DefaultTTL)
 		c := p.client(t)
 		_, err := c.Command(t.Context(), "create-inventory-items", commands.Envelope{}, []byte(createMug))
 		require.NoError(t, err)

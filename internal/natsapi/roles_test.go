@@ -140,6 +140,16 @@ func leader(t testing.TB, all ...*member) (leads *member) {
 	return leads
 }
 
+// fedTo waits until the feed has an event. The node that serves it may lose the lease
+// meanwhile, and get it again.
+func fedTo(t testing.TB, m *member, position uint64) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		feed := leader(t, m).feed.Load()
+		return feed != nil && feed.WaitFor(within(t), position) == nil
+	}, 2*patience, time.Millisecond)
+}
+
 // traffic is publishers that take one mug each time and never give up.
 type traffic struct {
 	stop  chan struct{}
@@ -234,7 +244,7 @@ func TestCommandsGoOnWhenNodesComeAndGo(t *testing.T) {
 
 	head, err := store.Head(within(t))
 	require.NoError(t, err)
-	require.NoError(t, c.feed.Load().WaitFor(within(t), head))
+	fedTo(t, c, head)
 	for i, e := range follow(t, client, 0, head, "") {
 		require.EqualValues(t, i+1, e.Position)
 	}
@@ -277,10 +287,7 @@ func TestCommandsGoOnAcrossACluster(t *testing.T) {
 	store := open()
 	head, err := store.Head(within(t))
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { // it may lose the lease meanwhile, and get it again
-		feed := leader(t, b).feed.Load()
-		return feed != nil && feed.WaitFor(within(t), head) == nil
-	}, 2*patience, time.Millisecond)
+	fedTo(t, b, head)
 	outcome, err := client.WaitResult(within(t), receipt.Key)
 	require.NoError(t, err)
 	require.Equal(t, natsapi.Committed, outcome.Status)
