@@ -30,10 +30,11 @@ func inUse(ctx context.Context, log events.Store) (func(context.Context) (bool, 
 	}
 	began := time.Now()
 	return func(ctx context.Context) (bool, error) {
-		// Whoever leads renews the lease four times within its life.
+		// Whoever leads renews the lease within its life, and on a busy machine not
+		// much sooner.
 		for {
 			_, now, err := register.Get(ctx)
-			if err != nil || now != before || before == 0 || time.Since(began) > lease.DefaultTTL/2 {
+			if err != nil || now != before || before == 0 || time.Since(began) > lease.DefaultTTL {
 				return now != before, err
 			}
 			pauseFor(ctx, lease.DefaultTTL/30)
