@@ -51,21 +51,23 @@ func (r *retail) countsOnceWhateverIsKilled(more ...string) {
 
 	// The ledger is killed while items come in, and the import goes on by itself.
 	run := r.start(items...)
-	r.killLedgerAfter(part)
+	r.killLedgerAt(r.recorded() + part)
 	created := run.finish(r.T)
 	require.Equal(r, len(sales.sold), created.settled(), "%+v", created)
 	require.Equal(r, len(sales.lines)-len(sales.sold), created.Same)
 
 	// Twice more while adjustments come in; then the import itself is killed, and
-	// the ledger once more under the one that resumes.
+	// the ledger once more under the one that resumes. However long the ledger takes
+	// to come back, and the test to hear of it, the import is not done by then.
+	begun := r.recorded()
 	run = r.start(adjustments...)
-	r.killLedgerAfter(part)
-	r.killLedgerAfter(part)
-	r.waitForMore(part)
+	r.killLedgerAt(begun + part)
+	r.killLedgerAt(begun + 2*part)
+	r.waitFor(begun + 3*part)
 	require.NoError(r, run.cmd.Process.Kill())
 	require.Error(r, run.cmd.Wait())
 	run = r.start(adjustments...)
-	r.killLedgerAfter(part)
+	r.killLedgerAt(begun + 4*part)
 	adjusted := run.finish(r.T)
 	require.Equal(r, len(sales.lines), adjusted.settled(), "%+v", adjusted)
 	require.Positive(r, adjusted.Replayed, "the resumed import must have met rows of the one that was killed")
@@ -224,7 +226,7 @@ func (r *retail) startLedger() {
 	if r.client != nil {
 		r.client.Close()
 	}
-	r.client, err = reach{Server: r.place.server, Prefix: natsapi.DefaultPrefix, Timeout: 5 * time.Second}.dial()
+	r.client, err = reach{Server: r.place.server, Prefix: natsapi.DefaultPrefix, Timeout: patienceInTests}.dial()
 	require.NoError(r, err)
 }
 
@@ -236,12 +238,11 @@ func (r *retail) head(lines int) {
 	require.NoError(r, os.WriteFile(r.file, bytes.Join(all[:lines], nil), 0o600))
 }
 
-// waitForMore waits until the ledger has recorded so many more events.
-func (r *retail) waitForMore(n uint64) {
+// waitFor waits until the ledger has recorded so many events.
+func (r *retail) waitFor(n uint64) {
 	r.Helper()
-	wanted := r.recorded() + n
 	for deadline := time.Now().Add(patienceInTests); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if r.recorded() >= wanted {
+		if r.recorded() >= n {
 			return
 		}
 	}
@@ -263,11 +264,11 @@ func (r *retail) count(command string) uint64 {
 	return p.total()
 }
 
-// killLedgerAfter kills the ledger without a warning, once it has recorded so many
-// more events, and starts another in its place.
-func (r *retail) killLedgerAfter(n uint64) {
+// killLedgerAt kills the ledger without a warning, once it has recorded so many
+// events, and starts another in its place.
+func (r *retail) killLedgerAt(n uint64) {
 	r.Helper()
-	r.waitForMore(n)
+	r.waitFor(n)
 	require.NoError(r, r.server.Process.Kill())
 	require.Error(r, r.server.Wait())
 	r.startLedger()
