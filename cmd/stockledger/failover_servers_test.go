@@ -13,8 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stockledger/stockledger/internal/ports"
 	"github.com/stretchr/testify/require"
+
+	"github.com/stockledger/stockledger/internal/ports"
 )
 
 // natsServers are a NATS cluster of real processes with JetStream.

@@ -258,8 +258,12 @@ func TestCommandsGoOnWhenNodesComeAndGo(t *testing.T) {
 func TestCommandsGoOnAcrossACluster(t *testing.T) {
 	servers, book := natscluster.Start(t, 3), new(logBook)
 	open := func() events.Shared {
-		store, err := natsstore.Open(within(t), natsstore.Config{URL: servers.URL() + "/roles?replicas=3", Logger: quiet})
-		require.NoError(t, err)
+		var store *natsstore.Store
+		require.Eventually(t, func() (open bool) { // the servers may be at an election
+			var err error
+			store, err = natsstore.Open(within(t), natsstore.Config{URL: servers.URL() + "/roles?replicas=3", Logger: quiet})
+			return err == nil
+		}, 2*patience, time.Millisecond)
 		t.Cleanup(func() { _ = store.Close() })
 		return store
 	}
