@@ -274,7 +274,7 @@ func TestVerifyComparesAModelThatHasStoppedWhereItStopped(t *testing.T) {
 	require.EqualValues(t, 3, report.Wrong(), "%+v", report.Findings)
 	require.Equal(t, head+1, report.Findings[0].Position)
 
-	spoil(t, dir, "inventory", `UPDATE totals SET stocked_quantity = 'Q9' WHERE position = (SELECT max(position) FROM totals)`)
+	spoil(t, dir, "inventory", `UPDATE totals SET stocked_quantity = 'Q99' WHERE position = (SELECT max(position) FROM totals)`)
 	require.EqualValues(t, 1, wrong(verify(t, ledger), "inventory.totals"))
 	w := walk(t, ledger)
 	require.EqualValues(t, 1, roundsOf(t, w, 1).Wrong)

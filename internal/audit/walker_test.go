@@ -219,7 +219,7 @@ func TestWalkerFindsAWrongRowOfALongStream(t *testing.T) {
 
 	spoilt := fmt.Sprint("r", parts/2, ".", size/2)
 	spoil(t, dir, "inventory", `UPDATE reservations SET quantity = 'Q9' WHERE id = ?`, spoilt)
-	spoil(t, dir, "movements", `UPDATE movements SET place_stocked = '99' WHERE id = (SELECT max(id) FROM movements)`)
+	spoil(t, dir, "movements", `UPDATE movements SET place_stocked = '-99.5' WHERE id = (SELECT max(id) FROM movements)`)
 
 	state = roundsOf(t, w, 1)
 	require.EqualValues(t, 2, state.Wrong)
