@@ -73,7 +73,18 @@ func Decode(name string, body []byte) (Command, error) {
 	return command, command.check()
 }
 
-var strict = json.RejectUnknownMembers(true)
+// strict is how commands are read. Quantities have no more digits than the ledger
+// promises; what it answers may have.
+var strict = json.JoinOptions(
+	json.RejectUnknownMembers(true),
+	json.WithUnmarshalers(json.UnmarshalFunc(func(number []byte, q *events.Quantity) error {
+		if err := q.UnmarshalJSON(number); err != nil || q.Fits() {
+			return err
+		}
+		_, err := events.ParseQuantity(string(number))
+		return err
+	})),
+)
 
 // object reads a command that is one JSON object.
 func object[C Command](body []byte) (Command, error) {

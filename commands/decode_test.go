@@ -118,6 +118,11 @@ func TestWhatMakesNoSenseIsRefusedByName(t *testing.T) {
 		{"NaN in quotes", adjust, cupHas + `"adjustment":"NaN"}]`, "invalid_quantity", `{"line":1,"field":"adjustment"}`},
 		{"a number in quotes", adjust, cupHas + `"adjustment":"1"}]`, "invalid_quantity", `{"line":1,"field":"adjustment"}`},
 		{"19 digits", adjust, cupHas + `"adjustment":1234567890.123456789}]`, "invalid_quantity", `{"line":1,"field":"adjustment"}`},
+		{"19 digits without a point", adjust, cupHas + `"adjustment":1234567890123456789}]`, "invalid_quantity", `{"line":1,"field":"adjustment"}`},
+		{
+			"19 digits expected", adjust, cupHas + `"adjustment":1,"expect":{"stocked_quantity":1234567890123456789}}]`, "invalid_quantity",
+			`{"line":1,"field":"expect.stocked_quantity"}`,
+		},
 		{"a boolean", adjust, cupHas + `"adjustment":true}]`, "invalid_quantity", `{"line":1,"field":"adjustment"}`},
 		{"a quantity in a batch", batch, `{"update":[{"id":"L","stocked_quantity":"x"}]}`, "invalid_quantity", `{"part":"update","line":1,"field":"stocked_quantity"}`},
 		{"nothing reserved", reserve, cupHas + `"quantity":0}]`, "invalid_quantity", `{"line":1,"field":"quantity","asked":0}`},

@@ -250,3 +250,15 @@ func TestRecordedTimesGrowWhateverTheClockSays(t *testing.T) {
 type atomicCounter struct{ n atomic.Int64 }
 
 func (c *atomicCounter) add() { c.n.Add(1) }
+
+// What is available of 18 digits and a half has one digit more, and so has the sum
+// of an item's levels.
+func TestAnswersOfManyDigitsCanBeRead(t *testing.T) {
+	s := newShop(t)
+	made := result[[]commands.ItemRow](t, s.do("create-inventory-items", `{"id":"cup","location_levels":[
+		{"location_id":"paris","stocked_quantity":999999999999999999},{"location_id":"oslo","stocked_quantity":0.5}]}`))
+	require.Equal(t, "999999999999999999.5", made[0].StockedQuantity.String())
+	s.do("create-reservations", cupHas+`"quantity":0.5}]`)
+	levels := result[[]commands.LevelRow](t, s.do("adjust-inventory-levels", cupHas+`"adjustment":-1}]`))
+	require.Equal(t, "999999999999999997.5", levels[0].AvailableQuantity.String())
+}

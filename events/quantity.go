@@ -19,6 +19,10 @@ import (
 // has an exact type for it.
 const MaxDigits = 18
 
+// maxText is how many characters a quantity may be written with. Sums of as many
+// quantities as a log has positions have 40.
+const maxText = 64
+
 // ErrQuantity is what every quantity that cannot be read wraps.
 var ErrQuantity = errors.New("not a quantity")
 
@@ -88,7 +92,7 @@ func ParseQuantity(s string) (Quantity, error) {
 	}
 	// The bounds keep a short text such as 1e999999999 from becoming a huge
 	// number before its digits can be counted.
-	if mantissa, exponent, _ := strings.Cut(strings.ToLower(s), "e"); len(mantissa) > 64 || len(exponent) > 4 {
+	if mantissa, exponent, _ := strings.Cut(strings.ToLower(s), "e"); len(mantissa) > maxText || len(exponent) > 4 {
 		return Quantity{}, fmt.Errorf("%w: %.40s has more than %d digits", ErrQuantity, s, MaxDigits)
 	}
 	d, err := decimal.NewFromString(s)
@@ -314,7 +318,9 @@ func (q Quantity) append(b []byte) []byte {
 // MarshalJSON implements json.Marshaler.
 func (q Quantity) MarshalJSON() ([]byte, error) { return q.append(make([]byte, 0, 24)), nil }
 
-// UnmarshalJSON implements json.Unmarshaler. null leaves q as it is.
+// UnmarshalJSON implements json.Unmarshaler. It reads every quantity that
+// MarshalJSON writes, so also a sum that does not fit: what is available may have
+// a digit more than what is stocked. null leaves q as it is.
 func (q *Quantity) UnmarshalJSON(b []byte) error {
 	if plain, ok := parsePlain(b); ok {
 		*q = plain
@@ -324,6 +330,9 @@ func (q *Quantity) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	parsed, err := ParseQuantity(string(b))
+	if err != nil && len(b) <= maxText && !bytes.ContainsAny(b, "eE") {
+		parsed, err = ParseSum(string(b))
+	}
 	if err != nil {
 		return err
 	}

@@ -176,6 +176,12 @@ func TestASumIsReadAgain(t *testing.T) {
 		q, err := events.ParseSum(s)
 		require.NoError(t, err)
 		require.Equal(t, s, q.String())
+		var read events.Quantity
+		require.NoError(t, json.Unmarshal([]byte(s), &read))
+		require.True(t, read.Equal(q), s)
+	}
+	for _, s := range []string{strings.Repeat("9", 65), "0." + strings.Repeat("3", 1<<20)} {
+		require.ErrorIs(t, new(events.Quantity).UnmarshalJSON([]byte(s)), events.ErrQuantity)
 	}
 	for _, s := range []string{"", "-", "1e5", "1E5", "0x1", "01", "1.", ".5", "one", " 1"} {
 		_, err := events.ParseSum(s)
