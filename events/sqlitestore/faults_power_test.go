@@ -113,9 +113,10 @@ func live(t *testing.T, dir string, before *clerk, p *plug, appends int) (left s
 	p.mu.Unlock()
 	if s != nil {
 		_ = s.Close() // on a dead disk
+		require.NoError(t, sqlitestore.LetGo(s))
 	}
 	require.NoError(t, p.err)
-	_ = p.disk.Close() // a store that has stopped keeps a connection
+	require.NoError(t, p.disk.Close())
 	maps.Copy(p.acked.acked, before.acked)
 	return p.into, p.acked
 }
