@@ -1,13 +1,15 @@
 package natsapi
 
 import (
+	"crypto/sha256"
+	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/internal/fault"
-	"github.com/stockledger/stockledger/internal/transport"
 )
 
 // headerRequest names a request that may come more than once, because its sender
@@ -45,9 +47,10 @@ type onceAnswered struct {
 }
 
 // requestIn is what the copies of a request to carry out the command name share, ""
-// if the request comes once. The key is a part of it, so that a sender who gives all
-// his requests one name gets the answers of his own commands all the same.
-func requestIn(name string, headers nats.Header) (string, error) {
+// if the request comes once. What is to be done is a part of it, so that a sender who
+// gives all his requests one name, such as that of the page they are for, gets the
+// answers to his own commands all the same.
+func requestIn(name string, env commands.Envelope, headers nats.Header, body []byte) (string, error) {
 	id := ""
 	for header, values := range headers {
 		if strings.EqualFold(header, headerRequest) && len(values) > 0 {
@@ -61,7 +64,8 @@ func requestIn(name string, headers nats.Header) (string, error) {
 		return "", fault.New(fault.Invalid, "invalid_header", "the header %s has %d bytes, send at most %d", headerRequest, len(id), maxRequest).
 			With("field", headerRequest).With("header", headerRequest)
 	}
-	return name + "\x00" + headers.Get(transport.HeaderKey) + "\x00" + id, nil
+	digest := sha256.Sum256(body)
+	return strings.Join([]string{name, env.Key, strconv.FormatBool(env.DryRun), id, string(digest[:])}, "\x00"), nil
 }
 
 func newCopies() *copies { return &copies{of: make(map[string]*onceAnswered), most: keptRefusals} }

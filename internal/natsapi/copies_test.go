@@ -127,6 +127,41 @@ func TestCopiesOfARequestAreCarriedOutOnce(t *testing.T) {
 	require.Empty(t, started, "each is carried out once")
 }
 
+// A sender may give several commands one name, such as that of the page they are
+// for. Each is carried out and answered by itself.
+func TestCommandsOfOneNameAreNoCopies(t *testing.T) {
+	const twelve = `{"inventory_item_id":"mug","location_id":"paris","adjustment":-12}`
+	type request struct {
+		header nats.Header
+		lines  string
+	}
+	for what, of := range map[string]struct{ one, another request }{
+		"other lines": {
+			request{nats.Header{"Request-Id": {"page"}}, twelve},
+			request{nats.Header{"Request-Id": {"page"}}, oneOff},
+		},
+		"another key, in whatever spelling": {
+			request{nats.Header{"Request-Id": {"page"}, "idempotency-key": {"a"}}, twelve},
+			request{nats.Header{"Request-Id": {"page"}, "idempotency-key": {"b"}}, twelve},
+		},
+		"on trial and then in earnest": {
+			request{nats.Header{"Request-Id": {"page"}, "Ledger-Dry-Run": {"true"}}, twelve},
+			request{nats.Header{"Request-Id": {"page"}}, twelve},
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := open(t)
+			s.command(t, "create-inventory-items", mug)
+			const subject = "inventory.cmd.adjust-inventory-levels"
+			no, _ := refused(t, s.ask(t, subject, of.one.header, of.one.lines))
+			require.Equal(t, "below_reserved", no.Code)
+			s.command(t, "adjust-inventory-levels", `{"inventory_item_id":"mug","location_id":"paris","adjustment":5}`)
+			m := s.ask(t, subject, of.another.header, of.another.lines)
+			require.Empty(t, m.Header.Get("Nats-Service-Error-Code"), "%s", m.Data)
+		})
+	}
+}
+
 func TestANameOfARequestIsShort(t *testing.T) {
 	s := open(t)
 	for _, size := range []int{255, 256} {

@@ -314,18 +314,18 @@ func (s *Service) do(do handler, name string, headers nats.Header, data []byte) 
 }
 
 func (s *Service) command(ctx context.Context, name string, headers nats.Header, body []byte) ([]byte, error) {
-	request, err := requestIn(name, headers)
-	if err != nil {
-		return nil, err
-	}
-	return s.copies.answer(request, func() ([]byte, error) { return s.carryOut(ctx, name, headers, body) })
-}
-
-func (s *Service) carryOut(ctx context.Context, name string, headers nats.Header, body []byte) ([]byte, error) {
 	env, err := transport.Envelope(headers)
 	if err != nil {
 		return nil, err
 	}
+	request, err := requestIn(name, env, headers, body)
+	if err != nil {
+		return nil, err
+	}
+	return s.copies.answer(request, func() ([]byte, error) { return s.carryOut(ctx, env, name, body) })
+}
+
+func (s *Service) carryOut(ctx context.Context, env commands.Envelope, name string, body []byte) ([]byte, error) {
 	answer, err := s.config.Ledger.DoJSON(ctx, env, name, body)
 	if err != nil {
 		return nil, err
