@@ -216,9 +216,15 @@ func (s *Submissions) settle(sub submission) {
 	sub.key = cmp.Or(sub.key, "submission-"+sub.origin)
 	env.Key = sub.key
 
-	if sub.tries > 1 && s.isSettled(sub) {
-		s.ack(sub)
-		return
+	if sub.tries > 1 {
+		switch _, settled, err := s.latest(sub); {
+		case err != nil: // it may have been refused, which must not be followed by a second thought
+			s.later(sub, fmt.Errorf("look for an outcome: %w", err))
+			return
+		case settled: // an earlier delivery got as far as storing the outcome
+			s.ack(sub)
+			return
+		}
 	}
 	if err == nil && len(sub.Data()) > MaxBody {
 		err = transport.TooLarge(len(sub.Data()), MaxBody)
@@ -312,13 +318,6 @@ func (s *Submissions) publish(m *nats.Msg, options ...jetstream.PublishOpt) erro
 	return err
 }
 
-// isSettled reports whether an earlier delivery of this submission got as far as
-// storing the outcome. A refusal must not be followed by a second thought.
-func (s *Submissions) isSettled(sub submission) bool {
-	_, settled, err := s.latest(sub)
-	return err == nil && settled
-}
-
 // latest is the sequence of the newest outcome of the key, 0 if there is none, and
 // whether it is of this submission.
 func (s *Submissions) latest(sub submission) (sequence uint64, settled bool, err error) {
@@ -346,13 +345,18 @@ func (s *Submissions) ack(sub submission) {
 	}
 }
 
-// putOff has a submission delivered again later, each time after a longer while,
-// and puts it aside when that has not helped.
+// putOff has a submission delivered again later, and puts it aside when that has not
+// helped.
 func (s *Submissions) putOff(sub submission, cause error) {
 	if sub.tries >= s.config.MaxDeliver {
 		s.bury(sub, Unknown, cause)
 		return
 	}
+	s.later(sub, cause)
+}
+
+// later has a submission delivered again, each time after a longer while.
+func (s *Submissions) later(sub submission, cause error) {
 	delay := min(minDelay<<min(sub.tries-1, 10), maxDelay)
 	s.config.Logger.Warn("a submission is put off", "command", sub.command, "command_id", sub.key,
 		"tries", sub.tries, "delay", delay, "err", cause)

@@ -241,6 +241,58 @@ func TestARefusalIsFinal(t *testing.T) {
 	require.Equal(t, natsapi.Refused, s.await(t, "k").Status)
 }
 
+// As long as nobody can tell whether a submission was refused, it is not tried again:
+// there may be stock by now, and its publisher was told that there was none.
+func TestARefusalThatCannotBeReadIsFinalToo(t *testing.T) {
+	s := open(t)
+	s.command(t, "create-inventory-items", mug)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	var tries atomic.Int32
+	s.submissions(t, func(c *natsapi.SubmitConfig) {
+		c.Ledger = hooked{s.ledger, func(ctx context.Context, env commands.Envelope, command commands.Command) (commands.Answer, error) {
+			if tries.Add(1) > 1 {
+				return s.ledger.Do(ctx, env, command)
+			}
+			close(begun)
+			<-goOn
+			return commands.Answer{}, fault.New(fault.Unavailable, "outcome_unknown", "lost")
+		}}
+	})
+	js := s.js(t)
+	ack, err := js.PublishMsg(within(t), &nats.Msg{
+		Subject: "inventory.submit.adjust-inventory-levels", Data: []byte(oneOff), Header: nats.Header{"Idempotency-Key": {"k"}},
+	})
+	require.NoError(t, err)
+	<-begun
+	stream, err := js.Stream(within(t), submitStream)
+	require.NoError(t, err)
+	results, err := js.Stream(within(t), resultStream)
+	require.NoError(t, err)
+	config := results.CachedInfo().Config
+	asked, err := s.conn.SubscribeSync("$JS.API.STREAM.INFO." + resultStream)
+	require.NoError(t, err)
+	require.NoError(t, s.conn.Flush())
+	require.NoError(t, js.DeleteStream(within(t), resultStream)) // as if none of its servers were there
+	close(goOn)
+	for range 3 { // and then there are two seconds before the next
+		_, err = asked.NextMsgWithContext(within(t))
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 1, tries.Load())
+
+	_, err = js.CreateStream(within(t), config)
+	require.NoError(t, err)
+	_, err = js.PublishMsg(within(t), &nats.Msg{
+		Subject: "inventory.result.k", Data: []byte(`{"command_id":"k","status":"refused","refusal":{"code":"x"}}`),
+		Header: nats.Header{"Submission": {fmt.Sprintf("%s-%d", stream.CachedInfo().Config.Metadata["stockledger-stream-id"], ack.Sequence)}},
+	})
+	require.NoError(t, err)
+	s.drained(t)
+	require.EqualValues(t, 1, tries.Load())
+	require.Equal(t, natsapi.Refused, s.await(t, "k").Status)
+	require.Equal(t, "10", stocked(t, s.ledger, "mug"))
+}
+
 func TestPoisonIsKeptByteForByte(t *testing.T) {
 	s := open(t)
 	s.submissions(t)
