@@ -86,10 +86,10 @@ type Submissions struct {
 	config   SubmitConfig
 	names    names
 	js       jetstream.JetStream
-	identity string // of the queue
-	consume  jetstream.ConsumeContext
-	started  chan struct{} // closed once consume is there
-	resting  sync.Once
+	identity string          // of the queue
+	taking   context.Context //nolint:containedctx // ends when no more submissions are to be taken
+	rest     context.CancelFunc
+	keeping  sync.WaitGroup // that submissions are taken, as long as taking lasts
 
 	slots  chan struct{}
 	under  sync.WaitGroup
@@ -105,7 +105,7 @@ func ServeSubmissions(ctx context.Context, config SubmitConfig) (_ *Submissions,
 	config.Kept = cmp.Or(config.Kept, defaultKept)
 	config.MaxDeliver = cmp.Or(config.MaxDeliver, defaultMaxDeliver)
 	config.AckWait = cmp.Or(config.AckWait, defaultAckWait)
-	s := &Submissions{config: config, started: make(chan struct{}), slots: make(chan struct{}, submissionsInFlight)}
+	s := &Submissions{config: config, slots: make(chan struct{}, submissionsInFlight)}
 	if s.names, err = prefixed(config.Prefix); err != nil {
 		return nil, err
 	}
@@ -115,29 +115,57 @@ func ServeSubmissions(ctx context.Context, config SubmitConfig) (_ *Submissions,
 	if err := s.streams(ctx); err != nil {
 		return nil, fmt.Errorf("serve submissions: %w", err)
 	}
+	s.work, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.taking, s.rest = context.WithCancel(s.work)
+	consume, err := s.open(ctx)
+	if err != nil {
+		s.cancel()
+		return nil, fmt.Errorf("serve submissions: %w", err)
+	}
+	s.keeping.Go(func() { s.keep(consume) })
+	return s, nil
+}
+
+// open begins to take submissions.
+func (s *Submissions) open(ctx context.Context) (jetstream.ConsumeContext, error) {
 	consumer, err := s.js.CreateOrUpdateConsumer(ctx, s.names.submitStream(), jetstream.ConsumerConfig{
 		Durable:     "engine",
 		Description: "carries out what is submitted",
 		AckPolicy:   jetstream.AckExplicitPolicy,
-		AckWait:     config.AckWait,
+		AckWait:     s.config.AckWait,
 		MaxDeliver:  -1, // the server would only stop; we put what fails aside, with the reason
 		// What was put off for a while counts here, too.
 		MaxAckPending: submissionsPending,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("serve submissions: %w", err)
+		return nil, err
 	}
-	s.work, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	s.consume, err = consumer.Consume(s.take, jetstream.PullMaxMessages(submissionsFetched),
+	return consumer.Consume(s.take, jetstream.PullMaxMessages(submissionsFetched),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			config.Logger.Warn("taking submissions is interrupted", "stream", s.names.submitStream(), "err", err)
+			s.config.Logger.Warn("taking submissions is interrupted", "stream", s.names.submitStream(), "err", err)
 		}))
-	if err != nil {
-		s.cancel()
-		return nil, fmt.Errorf("serve submissions: %w", err)
+}
+
+// keep sees to it that submissions are taken until none are to be. The library gives
+// up for good when the server says that the consumer is gone: somebody deleted it, or
+// it moved to other servers of the cluster.
+func (s *Submissions) keep(consume jetstream.ConsumeContext) {
+	for pause := feedPause; ; pause = min(2*pause, maxFeedPause) {
+		if consume != nil {
+			drain := context.AfterFunc(s.taking, consume.Drain)
+			<-consume.Closed()
+			drain()
+			pause = feedPause
+		}
+		if wait(s.taking, pause) != nil {
+			return
+		}
+		again, err := s.open(s.taking)
+		if err != nil && s.taking.Err() == nil {
+			s.config.Logger.Warn("submissions cannot be taken; trying again", "stream", s.names.submitStream(), "err", err)
+		}
+		consume = again
 	}
-	close(s.started)
-	return s, nil
 }
 
 func (s *Submissions) streams(ctx context.Context) error {
@@ -369,10 +397,7 @@ func (s *Submissions) later(sub submission, cause error) {
 // not lead any more, and takes no more of them out: those belong to the node that
 // does.
 func (s *Submissions) handBack(sub submission) {
-	s.resting.Do(func() {
-		<-s.started
-		s.consume.Drain()
-	})
+	s.rest()
 	if err := sub.Nak(); err != nil {
 		s.config.Logger.Warn("a submission could not be put back; it is delivered again by itself", "command_id", sub.key, "err", err)
 	}
@@ -381,10 +406,10 @@ func (s *Submissions) handBack(sub submission) {
 // Close stops taking submissions and returns once those under way are settled.
 // What waits stays in the queue.
 func (s *Submissions) Close() error {
-	s.consume.Drain()
+	s.rest()
 	done := make(chan struct{})
 	go func() {
-		<-s.consume.Closed()
+		s.keeping.Wait()
 		s.under.Wait()
 		close(done)
 	}()

@@ -429,6 +429,18 @@ func TestManySubmissions(t *testing.T) {
 	require.EqualValues(t, 320, results.CachedInfo().State.Msgs)
 }
 
+// The queue's consumer goes when an operator deletes it, or moves it to other servers.
+func TestSubmissionsAreTakenAgainWhenTheirConsumerIsGone(t *testing.T) {
+	s := open(t)
+	s.submissions(t)
+	for range 2 {
+		receipt, err := s.client.Submit(within(t), "create-inventory-items", commands.Envelope{}, []byte(`{"sku":null}`))
+		require.NoError(t, err)
+		require.Equal(t, natsapi.Committed, s.await(t, receipt.Key).Status)
+		require.NoError(t, s.js(t).DeleteConsumer(within(t), submitStream, "engine"))
+	}
+}
+
 func TestAStreamOfSomebodyElseIsNotTaken(t *testing.T) {
 	s := open(t)
 	_, err := s.js(t).CreateStream(within(t), jetstream.StreamConfig{Name: submitStream, Subjects: []string{"theirs"}})
