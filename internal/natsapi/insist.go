@@ -104,7 +104,7 @@ func (c *Client) store(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, err
 	ctx, cancel := c.within(ctx)
 	defer cancel()
 	begun := time.Now() //nolint:forbidigo // only differences are used
-	heard := false
+	heard := false      // it may have been stored
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		try, done := context.WithTimeout(ctx, maxTry)
 		ack, err := c.js.PublishMsg(try, m)
@@ -113,7 +113,7 @@ func (c *Client) store(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, err
 			return ack, nil
 		}
 		nobody := errors.Is(err, jetstream.ErrNoStreamResponse)
-		heard = heard || !nobody
+		heard = heard || !nobody && !isRefusal(err)
 		if nobody && time.Since(begun) >= c.absence || hopeless(err) || //nolint:forbidigo // as above
 			wait(ctx, pause/2+rand.N(pause)) != nil { //nolint:gosec // G404: so that not all come at once
 			return nil, c.unanswered(err, len(m.Data), heard)
@@ -136,10 +136,16 @@ func (c *Client) once(ctx context.Context, e errand, try time.Duration, until ti
 
 // unanswered says what it means that there was no answer.
 func (c *Client) unanswered(err error, size int, heard bool) error {
-	if heard && (err == nil || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)) {
-		err = context.DeadlineExceeded // it may have been carried out before nobody was there
+	if heard && (err == nil || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) || isRefusal(err)) {
+		err = context.DeadlineExceeded // it may have been carried out before nobody was there, or before it was refused
 	}
 	return c.failed(err, size)
+}
+
+// isRefusal reports whether JetStream has answered that it did not do what was asked.
+func isRefusal(err error) bool {
+	_, refused := errors.AsType[*jetstream.APIError](err)
+	return refused
 }
 
 // hopeless reports whether sending the same again on this connection is in vain.

@@ -441,6 +441,33 @@ func TestSubmissionsAreTakenAgainWhenTheirConsumerIsGone(t *testing.T) {
 	}
 }
 
+// A try whose answer nobody could read may have been stored, whatever became of the
+// next one.
+func TestASubmissionThatMayBeStoredIsNotCalledRefused(t *testing.T) {
+	const full = `{"error":{"code":400,"err_code":10077,"description":"maximum messages exceeded"}}`
+	for name, of := range map[string]struct {
+		answers []string
+		code    string
+	}{
+		"refused":             {[]string{full}, "unavailable"},
+		"unread, and refused": {[]string{"?", full}, "outcome_unknown"},
+		"unread, and put off": {[]string{"?", `{"error":{"code":503,"err_code":10023,"description":"insufficient resources"}}`, full}, "outcome_unknown"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			answers := of.answers
+			_, err := s.conn.Subscribe("inventory.submit.>", func(m *nats.Msg) {
+				_ = m.Respond([]byte(answers[0]))
+				answers = answers[1:]
+			})
+			require.NoError(t, err)
+			require.NoError(t, s.conn.Flush())
+			_, err = s.client.Submit(within(t), "create-inventory-items", commands.Envelope{Key: "k"}, []byte(mug))
+			require.Equal(t, of.code, fault.Code(err), "%v", err)
+		})
+	}
+}
+
 func TestAStreamOfSomebodyElseIsNotTaken(t *testing.T) {
 	s := open(t)
 	_, err := s.js(t).CreateStream(within(t), jetstream.StreamConfig{Name: submitStream, Subjects: []string{"theirs"}})
