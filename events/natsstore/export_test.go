@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/stockledger/stockledger/events"
 )
 
 // Passing reports whether an error is of servers that come and go.
@@ -17,4 +19,9 @@ func OfServers() []error {
 // OpenNarrow is Open with bounds so small that everything is beyond them.
 func OpenNarrow(ctx context.Context, c Config) (*Store, error) {
 	return open(ctx, c, bounds{warm: 3, page: 2, near: 1, ahead: 2, echoes: 2, group: 3})
+}
+
+// After reads the event after a position, which another server has said is there.
+func (s *Store) After(ctx context.Context, position uint64) ([]events.Recorded, error) {
+	return s.between(ctx, position, position+1)
 }

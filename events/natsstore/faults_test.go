@@ -104,6 +104,41 @@ func TestAnAnswerThatNeverComesIsFoundOut(t *testing.T) {
 	require.EqualValues(t, 3, got, "once each")
 }
 
+// The server that leads says where the log ends, and another one, which led before
+// and has not heard of that, may answer whoever reads. It has less for a moment.
+func TestAServerThatLeadsNoMoreIsWaitedFor(t *testing.T) {
+	c := natscluster.Start(t, 1)
+	url := newURL(c.URL(), 1)
+	reader, writer := open(t, url), open(t, url)
+	conn, err := nats.Connect(c.URL())
+	require.NoError(t, err)
+	defer conn.Close()
+	asked, err := conn.SubscribeSync("$JS.API.STREAM.MSG.GET." + stream(url))
+	require.NoError(t, err)
+	require.NoError(t, conn.Flush())
+	type answer struct {
+		batch []events.Recorded
+		err   error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		batch, err := reader.After(within(t), 0)
+		answered <- answer{batch, err}
+	}()
+	for range 2 {
+		_, err = asked.NextMsgWithContext(within(t))
+		require.NoError(t, err)
+	}
+	var a storetest.Author
+	commit := a.Commit("item-1")
+	_, err = writer.Append(t.Context(), commit)
+	require.NoError(t, err)
+	got := <-answered
+	require.NoError(t, got.err)
+	require.Len(t, got.batch, 1)
+	require.Equal(t, commit[0].Hash, got.batch[0].Hash)
+}
+
 // Nobody waits for ever: not whoever appends, nor reads, nor closes.
 func TestWithoutAServerEverythingEnds(t *testing.T) {
 	c := natscluster.Start(t, 1)

@@ -138,18 +138,22 @@ func (s *Store) answered(m *nats.Msg) (events.Recorded, error) {
 	return s.decode(m.Header.Get(jetstream.SubjectHeader), position, m.Header, m.Data)
 }
 
-// several asks any replica for events, patiently, and the leader for one if the
-// replica has none. It returns at least one event, or an error.
+// several asks any replica for events that are there, patiently, and the leader for
+// one if the replica has none. It returns at least one event, or an error. A leader
+// that does not have it either leads no more, or its servers have lost it.
 func (s *Store) several(ctx context.Context, g get) (batch []events.Recorded, err error) {
 	err = s.patiently(ctx, func(ctx context.Context) error {
-		batch, err = s.direct(ctx, g)
+		if batch, err = s.direct(ctx, g); err != nil || len(batch) > 0 {
+			return err
+		}
+		e, err := s.leaderOnce(ctx, s.stream, get{Seq: g.Seq, NextBy: g.NextBy})
+		if errors.Is(err, errNoMessage) {
+			return fmt.Errorf("nothing from position %d on: %w", g.Seq, errBehind)
+		}
+		batch = []events.Recorded{e}
 		return err
 	})
-	if err != nil || len(batch) > 0 {
-		return batch, err
-	}
-	e, err := s.leader(ctx, get{Seq: g.Seq, NextBy: g.NextBy})
-	return []events.Recorded{e}, err
+	return batch, err
 }
 
 // Read implements [events.Store]. The leader says where the stream ends, and any
@@ -278,11 +282,12 @@ func (s *Store) reach(ctx context.Context, position uint64) error {
 	return ctx.Err()
 }
 
-// betweenUntil is between for whoever waits until there are servers again.
+// betweenUntil is between for whoever waits until there are servers again, though not
+// for what they have lost.
 func (s *Store) betweenUntil(ctx context.Context, after, through uint64) ([]events.Recorded, error) {
 	for {
 		batch, err := s.between(ctx, after, through)
-		if err == nil || !passing(err) || s.usable(ctx) != nil {
+		if err == nil || !passing(err) || errors.Is(err, errBehind) || s.usable(ctx) != nil {
 			return batch, err
 		}
 	}
