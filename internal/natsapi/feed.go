@@ -25,6 +25,8 @@ const (
 	// pauses of the feed when NATS or the log fails.
 	feedPause    = 100 * time.Millisecond
 	maxFeedPause = 10 * time.Second
+	// headWithin is how long a log may seem to end before the feed does.
+	headWithin = 2 * time.Second
 
 	// maxFollowers bounds those who follow the feed. A stream that does not say has
 	// the server's own bound, which is 1,000; it is given when the stream is made.
@@ -138,6 +140,23 @@ func settled(ctx context.Context, stream jetstream.Stream, sequence uint64) (*je
 	}
 }
 
+// head is where the log ends. The feed is behind the log, so a log that ends before
+// the feed is asked again for a moment: while its servers elect a leader, the one that
+// led before may answer with what it had.
+func (f *Feed) head(ctx context.Context, fed uint64) (uint64, error) {
+	within, cancel := context.WithTimeout(ctx, headWithin)
+	defer cancel()
+	for {
+		head, err := f.config.Log.Head(ctx)
+		if err != nil || head >= fed {
+			return head, err
+		}
+		if wait(within, feedPause) != nil {
+			return head, ctx.Err()
+		}
+	}
+}
+
 // resume is the position of the last event in the stream, once it is sure that
 // everything up to there is what the log has.
 func (f *Feed) resume(ctx context.Context) (uint64, error) {
@@ -151,7 +170,7 @@ func (f *Feed) resume(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("stream %s: %w", name, err)
 	}
 	state := stream.CachedInfo().State
-	head, err := f.config.Log.Head(ctx)
+	head, err := f.head(ctx, state.LastSeq)
 	switch {
 	case err != nil:
 		return 0, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -323,6 +324,30 @@ func foreignMessage(t *testing.T, next string) {
 type shorter struct{ events.Store }
 
 func (shorter) Head(context.Context) (uint64, error) { return 1, nil }
+
+// late is a log whose servers say at first that it ends where it ended before.
+type late struct {
+	events.Store
+	asked *atomic.Int32
+}
+
+func (l late) Head(ctx context.Context) (uint64, error) {
+	if l.asked.Add(1) < 3 {
+		return 1, nil
+	}
+	return l.Store.Head(ctx)
+}
+
+func TestAFeedThatIsAheadOfTheLogForAMomentGoesOn(t *testing.T) {
+	s := open(t)
+	f := serveFeed(t, connect(t, s.server), s.ledger.Events())
+	s.command(t, "create-inventory-items", mug)
+	caughtUp(t, f, s.ledger.Events())
+	require.NoError(t, f.Close())
+	f = serveFeed(t, connect(t, s.server), late{s.ledger.Events(), new(atomic.Int32)})
+	s.command(t, "adjust-inventory-levels", oneOn)
+	caughtUp(t, f, s.ledger.Events())
+}
 
 func TestAFeedThatKnowsMoreThanTheLogIsRefused(t *testing.T) {
 	s := open(t)
