@@ -136,7 +136,8 @@ const serveWithin = time.Minute
 // is named. One that is named beside a store that is shared may come up later.
 func (h *host) connect(ctx context.Context, config hostConfig) (err error) {
 	tell := []nats.Option{
-		nats.Name("stockledger"), nats.MaxReconnects(-1),
+		// A server that is being set up anew may turn everybody away for a while.
+		nats.Name("stockledger"), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				config.logger.Warn("the connection to NATS is lost; trying again until it is back", "err", err)
