@@ -109,6 +109,8 @@ func TestServeAnswersOnHTTP(t *testing.T) {
 	require.Regexp(t, `\nstockledger_commit_commands_count [12]\n`, body)
 	require.Regexp(t, `\nstockledger_disk_free_bytes [1-9]`, body)
 
+	_, err = nats.Query(t.Context(), "list-inventory-items", []byte(`{"after":2}`)) // waits for the read models
+	require.NoError(t, err)
 	status, body = see(t, at.HTTP+"/admin/inventory-items/mug", token)
 	require.Equal(t, 200, status, body)
 	require.Contains(t, body, `"inventory_item":`)
