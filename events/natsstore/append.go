@@ -414,15 +414,19 @@ func (s *Store) fate(ctx context.Context, g group) (first uint64, _ fate, err er
 		return 0, itIsNot, nil // another of its streams was written to
 	case err != nil:
 		return 0, itIsUnderWay, err
+	case begin.Hash != g.commits[0][0].Hash:
+		return 0, itIsNot, nil
 	}
 	last := g.commits[len(g.commits)-1]
 	end, err := s.leader(ctx, get{Seq: begin.Position + uint64(len(g.messages)) - 1})
 	switch {
 	case errors.Is(err, errNoMessage):
-		return 0, itIsNot, nil // what is stored is, of a batch, stored entirely
+		// What is stored is, of a batch, stored entirely: this is the answer of one
+		// who has less, because he leads no more.
+		return 0, itIsUnderWay, nil
 	case err != nil:
 		return 0, itIsUnderWay, err
-	case begin.Hash != g.commits[0][0].Hash, end.Hash != last[len(last)-1].Hash:
+	case end.Hash != last[len(last)-1].Hash:
 		return 0, itIsNot, nil
 	}
 	return begin.Position, itIsRecorded, nil

@@ -25,3 +25,14 @@ func OpenNarrow(ctx context.Context, c Config) (*Store, error) {
 func (s *Store) After(ctx context.Context, position uint64) ([]events.Recorded, error) {
 	return s.between(ctx, position, position+1)
 }
+
+// WhatBecameOf looks what became of a commit behind a position, which was sent and
+// not answered.
+func (s *Store) WhatBecameOf(ctx context.Context, head uint64, c events.Commit) (string, error) {
+	g, err := s.group(&head, []events.Commit{c}, [][]events.Span{spansOf(c)})
+	if err != nil {
+		return "", err
+	}
+	_, became, err := s.fate(ctx, g)
+	return [...]string{itIsUnderWay: "under way", itIsRecorded: "recorded", itIsNot: "not recorded"}[became], err
+}

@@ -139,6 +139,27 @@ func TestAServerThatLeadsNoMoreIsWaitedFor(t *testing.T) {
 	require.Equal(t, commit[0].Hash, got.batch[0].Hash)
 }
 
+// Of a commit that was not answered, and of which the log has a part as far as its
+// servers say, nobody knows yet what became of it.
+func TestACommitThatIsSeenInPartIsUnderWay(t *testing.T) {
+	s := open(t, newURL(natscluster.Start(t, 1).URL(), 1))
+	var a, other storetest.Author
+	commit := a.Commit("item-1", "item-2")
+	foreign := other.Commit("item-3", "item-3", "item-3")
+	for n, want := range []string{"under way", "under way", "recorded"} {
+		if n > 0 {
+			_, err := s.AppendAt(t.Context(), uint64(n-1), events.Commit{commit[n-1]})
+			require.NoError(t, err)
+		}
+		became, err := s.WhatBecameOf(within(t), 0, commit)
+		require.NoError(t, err)
+		require.Equal(t, want, became, "%d of two events are there", n)
+	}
+	became, err := s.WhatBecameOf(within(t), 0, foreign)
+	require.NoError(t, err)
+	require.Equal(t, "not recorded", became)
+}
+
 // Nobody waits for ever: not whoever appends, nor reads, nor closes.
 func TestWithoutAServerEverythingEnds(t *testing.T) {
 	c := natscluster.Start(t, 1)
