@@ -616,6 +616,11 @@ func TestVariantLinks(t *testing.T) {
 			name: "none of an item, which Medusa would take", send: "POST " + link, body: `{"required_quantity": 0, "inventory_item_id": "bowl"}`, status: 400,
 			want: refusal("invalid_data", "required_quantity must be greater than 0, not 0"),
 		},
+		{
+			name: "nothing of a product that is no text", send: "POST /admin/products/%ff/variants/set/inventory-items", status: 400,
+			body: `{"required_quantity": 4, "inventory_item_id": "bowl"}`, want: refusal("invalid_data", "Field 'id' is not valid UTF-8 text"),
+			then: "GET " + product + "/set", shows: variant(set),
+		},
 		{name: "one is changed", send: "POST " + link + "/mug", body: `{"required_quantity": 3}`, status: 200, want: variant(made("3"))},
 		{name: "not one that is not there", send: "POST " + link + "/bowl", body: `{"required_quantity": 3}`, status: 404, want: notFound(missing)},
 		{name: "nor without a quantity", send: "POST " + link + "/mug", body: `{}`, status: 400, want: invalid("Field 'required_quantity' is required")},

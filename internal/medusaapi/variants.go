@@ -3,6 +3,7 @@ package medusaapi
 import (
 	"net/http"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -86,7 +87,12 @@ func (a *api) variantRoutes() []httpapi.Route {
 	}
 }
 
+// chosenVariant reads the query of a route that answers with a variant. The answer has
+// the product of the path, which nothing else reads.
 func (c *call) chosenVariant() (*selection, error) {
+	if !utf8.ValidString(c.id("id")) {
+		return nil, invalid("Field 'id' is not valid UTF-8 text")
+	}
 	to, err := c.query(selectParams, 0)
 	if err != nil {
 		return nil, err
