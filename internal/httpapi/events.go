@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -51,10 +52,16 @@ type wanted struct {
 }
 
 func (s *Server) wanted(r *http.Request) (w wanted, err error) {
-	query := r.URL.Query()
-	for name := range query {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil { // what is left of it would be every event
+		return w, errUnreadable
+	}
+	for name, values := range query {
 		if name != "after" && name != "stream" && name != "follow" {
 			return w, badParameter(name, "there is no parameter %q; there are after, stream and follow", name)
+		}
+		if len(values) > 1 {
+			return w, badParameter(name, "the parameter %s is there %d times; send it once", name, len(values))
 		}
 	}
 	w.stream = query.Get("stream")

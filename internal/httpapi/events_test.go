@@ -111,6 +111,8 @@ func TestWhereToBeginIsChecked(t *testing.T) {
 	for path, code := range map[string]string{
 		"?after=3": "after_beyond_log", "?after=x": "invalid_parameter", "?after=-1": "invalid_parameter",
 		"?follow=perhaps": "invalid_parameter", "?from=1": "invalid_parameter",
+		"?stream=item-mug;follow=false": "invalid_parameter", "?stream=%zz&follow=false": "invalid_parameter",
+		"?stream=item-mug&stream=item-cup&follow=false": "invalid_parameter", "?after=1&after=0&follow=false": "invalid_parameter",
 	} {
 		m := s.ask(t, "GET", "/ledger/v1/events"+path, "")
 		require.Equal(t, code, m.refused(t).Code, path)

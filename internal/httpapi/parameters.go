@@ -26,7 +26,7 @@ const maxNesting = 8
 func parameters(rawQuery string) ([]byte, error) {
 	values, err := url.ParseQuery(rawQuery)
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "invalid_parameter", "the part of the URL after ? cannot be read; write characters as %%XX")
+		return nil, errUnreadable
 	}
 	if body, whole := values["body"]; whole {
 		if len(values) > 1 || len(body) > 1 {
@@ -50,6 +50,8 @@ func parameters(rawQuery string) ([]byte, error) {
 	}
 	return json.Marshal(all)
 }
+
+var errUnreadable = fault.New(fault.Invalid, "invalid_parameter", "the part of the URL after ? cannot be read; write characters as %%XX")
 
 func badParameter(name, message string, args ...any) error {
 	return fault.New(fault.Invalid, "invalid_parameter", message, args...).With("field", name)
