@@ -243,6 +243,34 @@ func TestTwoBackupsToOnePlace(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// A directory of the name under which a backup is made may be somebody's, and one of
+// a dead process is known by what is in it.
+func TestABackupClearsAwayOnlyWhatBackupsLeave(t *testing.T) {
+	place := t.TempDir()
+	dir := filepath.Join(place, "ledger.partial")
+	l := open(t, dir)
+	stock(t, l, 3)
+	theirs, copied := filepath.Join(place, "theirs.partial"), filepath.Join(place, "copied")
+	require.NoError(t, os.Mkdir(theirs, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(theirs, "letter.txt"), []byte("precious"), 0o600))
+	take(t, l, dir, copied)
+	require.NoError(t, os.Symlink(copied, filepath.Join(place, "link.partial")))
+	before := names(t, dir)
+	for _, to := range []string{"ledger", "theirs", "link"} {
+		_, err := backup.Take(t.Context(), backup.Config{Store: l.Events(), Dir: dir, To: filepath.Join(place, to)})
+		require.Equal(t, "not_empty", fault.Code(err), "%s: %v", to, err)
+	}
+	require.Equal(t, before, names(t, dir))
+	require.Equal(t, []string{"letter.txt"}, names(t, theirs))
+	require.ElementsMatch(t, []string{"log.db", "manifest.json", "refusals.db"}, names(t, copied))
+
+	restored := t.TempDir()
+	require.NoError(t, os.Symlink(theirs, filepath.Join(restored, "restore.partial")))
+	_, err := backup.Restore(t.Context(), copied, restored, nil)
+	require.Equal(t, "not_empty", fault.Code(err))
+	require.Equal(t, []string{"letter.txt"}, names(t, theirs))
+}
+
 func TestARestorationNeedsAnEmptyDirectory(t *testing.T) {
 	dir, to := t.TempDir(), filepath.Join(t.TempDir(), "copy")
 	l := open(t, dir)

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 
 	"github.com/gofrs/flock"
 
@@ -20,6 +21,9 @@ import (
 
 // partial ends the name of a directory in which something is being made.
 const partial = ".partial"
+
+// packedName is what a tar file is called in there, until it is whole.
+const packedName = "backup.tar"
 
 // A stage is a directory in which a backup, or what is restored from one, is made.
 // It is locked while somebody works in it. One that a dead process has left is
@@ -30,10 +34,16 @@ type stage struct {
 	kept bool // it has got the name it was made for
 }
 
-// openStage makes the directory, for its owner only.
+// openStage makes the directory, for its owner only. One that is there already and
+// has something else in it than a stage is somebody's, and left as it is.
 func openStage(dir string) (_ *stage, err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
+	}
+	if info, err := os.Lstat(dir); err != nil {
+		return nil, err
+	} else if !info.IsDir() {
+		return nil, notOurs(dir, "which is no directory")
 	}
 	s := &stage{dir: dir, lock: flock.New(dir, flock.SetFlag(os.O_RDONLY))}
 	held, err := s.lock.TryLock()
@@ -43,14 +53,38 @@ func openStage(dir string) (_ *stage, err error) {
 	if !held {
 		return nil, fault.New(fault.Conflict, "in_use", "somebody else works in %s; wait until that is done", dir).With("path", dir)
 	}
-	left, err := os.ReadDir(dir)
-	for _, entry := range left {
-		err = errors.Join(err, s.remove(entry.Name()))
-	}
-	if err != nil {
+	if err := s.empty(); err != nil {
 		return nil, errors.Join(err, s.lock.Close())
 	}
 	return s, nil
+}
+
+// empty removes what a dead process has left, unless it is not all of that.
+func (s *stage) empty() error {
+	left, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range left {
+		if !staged.MatchString(entry.Name()) {
+			return notOurs(s.dir, "and in it "+entry.Name())
+		}
+	}
+	for _, entry := range left {
+		err = errors.Join(err, s.remove(entry.Name()))
+	}
+	return err
+}
+
+// staged are the names of what is in a stage, with what SQLite and the lock of a log
+// put beside their files.
+var staged = regexp.MustCompile(`^(` + regexp.QuoteMeta(logName) + `|` + regexp.QuoteMeta(refusalsName) + `)(-[a-z]+|\.lock)?$|^(` +
+	regexp.QuoteMeta(manifestName) + `|` + regexp.QuoteMeta(packedName) + `|` + modelsName + `)$`)
+
+// notOurs refuses to work in a place where something of somebody else is.
+func notOurs(dir, what string) error {
+	return fault.New(fault.Conflict, "not_empty",
+		"there is %s already, %s, which no backup has left there; move it away, or choose another name", dir, what).With("path", dir)
 }
 
 // close removes the directory with what is in it, unless it was kept.
@@ -150,8 +184,7 @@ func (s *stage) become(name string) error {
 
 // pack makes one file of all, the manifest first.
 func (s *stage) pack(ctx context.Context, name string, tell Progress) error {
-	const packed = "backup.tar"
-	f, err := s.create(packed)
+	f, err := s.create(packedName)
 	if err != nil {
 		return err
 	}
@@ -167,7 +200,7 @@ func (s *stage) pack(ctx context.Context, name string, tell Progress) error {
 	if err := mayMake(name); err != nil { // that was long ago
 		return err
 	}
-	if err := os.Rename(s.path(packed), name); err != nil {
+	if err := os.Rename(s.path(packedName), name); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(name))
