@@ -303,7 +303,7 @@ func (h *host) state(ctx context.Context) (telemetry.State, error) {
 	}
 	if d := status.Drift; d != nil {
 		now.Walk = &telemetry.Walk{
-			Wrong: d.Wrong, Rounds: max(d.Round, 1) - 1, LastRound: d.LastRound, Position: d.Position, Rows: d.Rows, Blind: d.Trouble != "",
+			Wrong: d.Wrong, Rounds: d.Rounds, LastRound: d.LastRound, Position: d.Position, Rows: d.Rows, Blind: d.Trouble != "",
 		}
 	}
 	return now, nil

@@ -259,11 +259,13 @@ func TestWalkerThatCannotLookForLongSaysSo(t *testing.T) {
 	require.True(t, state.Blind)
 	require.False(t, state.OK())
 	require.Zero(t, state.Wrong)
+	require.Zero(t, state.Rounds, "none went over all rows")
 
 	broken.broken.Store(false)
 	state = rounds()
 	require.True(t, state.OK())
 	require.Empty(t, state.Trouble)
+	require.NotZero(t, state.Rounds)
 }
 
 // A brokenStore cannot read its log from some position on.

@@ -68,7 +68,8 @@ type WalkState struct {
 	Since     time.Time     `json:"since"`      // when the first of them was found
 	First     *Finding      `json:"first"`      // of them, that with the first bad position, an event before any row; nil while there is none
 	Began     time.Time     `json:"began_at"`   // this round
-	LastRound time.Duration `json:"last_round"` // how long the round before took, in nanoseconds; 0 in the first one
+	Rounds    uint64        `json:"rounds"`     // that went over all rows; one that could not look did not
+	LastRound time.Duration `json:"last_round"` // how long the last of them took, in nanoseconds; 0 while there is none
 	Trouble   string        `json:"trouble"`    // why it could not look, "" once it has come by there again and could
 	Blind     bool          `json:"blind"`      // it could not look for a minute or more, in two rounds at least
 }
@@ -174,11 +175,11 @@ func (w *Walker) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := w.cfg.Now()
 		w.update(func(s *WalkState) { s.Round, s.Began, s.Position = s.Round+1, began, 0 })
-		if !w.round(ctx) {
-			return
-		}
+		whole := w.round(ctx)
 		took := w.cfg.Now().Sub(began)
-		w.update(func(s *WalkState) { s.LastRound = took })
+		if whole {
+			w.update(func(s *WalkState) { s.Rounds, s.LastRound = s.Rounds+1, took })
+		}
 		for rest := w.cfg.Every - took; rest > 0 && ctx.Err() == nil; rest -= glance {
 			w.cfg.Wait(ctx, min(rest, glance))
 			w.revisit(ctx)
@@ -186,8 +187,8 @@ func (w *Walker) run(ctx context.Context) {
 	}
 }
 
-// round walks from the first event to the last one there is now. It reports false
-// when ctx is done.
+// round walks from the first event to the last one there is now, and reports whether
+// it came to the end of it and could look everywhere.
 func (w *Walker) round(ctx context.Context) bool {
 	end := w.cfg.Models.Position()
 	w.update(func(s *WalkState) { s.Head = end })
@@ -205,7 +206,7 @@ func (w *Walker) round(ctx context.Context) bool {
 		}
 		if err != nil {
 			w.trouble(err, to)
-			return true
+			return false
 		}
 		w.sees(to)
 		switch took := w.rest(ctx, to-at); {
@@ -226,7 +227,7 @@ func (w *Walker) round(ctx context.Context) bool {
 		w.sees(math.MaxUint64)
 	}
 	w.rest(ctx, 0)
-	return ctx.Err() == nil
+	return err == nil && ctx.Err() == nil
 }
 
 // revisit looks at wrong rows again when another generation of their model is served
