@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/stockledger/stockledger/internal/fault"
 )
@@ -78,6 +79,9 @@ func parse(name string) (path []string, list, isJSON bool, err error) {
 func valueOf(name string, texts []string, list, isJSON bool) (any, error) {
 	var all []any
 	for _, text := range texts {
+		if !utf8.ValidString(text) { // JSON would have another text in its place
+			return nil, badParameter(name, "parameter %q is followed by what is not valid UTF-8 text", name+"=")
+		}
 		if !isJSON {
 			all = append(all, text)
 			continue

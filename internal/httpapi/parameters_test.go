@@ -49,6 +49,8 @@ func TestAURLSaysAQuery(t *testing.T) {
 		"a[b][c]=1&a[b]:={}":          "a[b][c]",
 		"body={}&take:=1":             "body",
 		"body={}&body={}":             "body",
+		"id=mug&sku=caf%e9":           "sku",
+		"sku:=%22caf%e9%22":           "sku:",
 		"a[b][c][d][e][f][g][h][i]=1": "a[b][c][d][e][f][g][h][i]",
 	} {
 		_, err := httpapi.Parameters(query)
