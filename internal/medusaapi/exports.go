@@ -176,6 +176,7 @@ func (e *Exports) forgetFailures() {
 func (e *Exports) open(id string) (*os.File, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	missing := fault.New(fault.NotFound, "not_found", "Export with id: %s was not found", id).With("export", id)
 	failed, known := e.failed[id]
 	switch {
 	case known && !failed:
@@ -183,9 +184,13 @@ func (e *Exports) open(id string) (*os.File, error) {
 	case known:
 		return nil, fault.New(fault.Unavailable, "export_failed", "export %s failed; the ledger's log says why; start another", id).With("export", id)
 	case !slices.Contains(e.done, id):
-		return nil, fault.New(fault.NotFound, "not_found", "Export with id: %s was not found", id).With("export", id)
+		return nil, missing
 	}
-	return e.root.Open(id + ".csv")
+	file, err := e.root.Open(id + ".csv")
+	if errors.Is(err, fs.ErrNotExist) { // somebody has removed it
+		return nil, missing
+	}
+	return file, err
 }
 
 // write writes one export under another name until it is whole.
@@ -365,6 +370,9 @@ func startExport(c *call) (any, error) {
 func (a *api) downloadExport(w http.ResponseWriter, r *http.Request) {
 	file, err := a.exports.open(r.PathValue("id"))
 	if err != nil {
+		if fault.Of(err).Kind == fault.Internal { // of which the answer says that the log says more
+			a.logger.ErrorContext(r.Context(), "a request failed", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("err", err))
+		}
 		if err := httpapi.WriteJSON(w, httpapi.Status(err), fault.Public(err)); err != nil {
 			a.refuse(w, r, err)
 		}

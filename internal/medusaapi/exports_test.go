@@ -209,6 +209,22 @@ func TestAnExportThatFailsSaysSo(t *testing.T) {
 	require.Equal(t, "export "+id+" failed; the ledger's log says why; start another", got.text(t, "message"))
 }
 
+// An operator may clear the directory while the server runs.
+func TestAnExportWhoseFileWasRemovedIsNotThere(t *testing.T) {
+	s, dir := stocked(t), t.TempDir()
+	exports, err := medusaapi.OpenExports(dir, s.ledger.Models(), quiet)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, exports.Close()) }()
+	s.serveExports(exports)
+	id, err := exports.Start()
+	require.NoError(t, err)
+	require.Equal(t, 200, s.download(t, id).status)
+	require.NoError(t, os.Remove(filepath.Join(dir, id+".csv")))
+	got := s.download(t, id)
+	require.Equal(t, 404, got.status, got.body)
+	require.Equal(t, "not_found", got.text(t, "code"))
+}
+
 func TestWithoutADirectoryThereAreNoExports(t *testing.T) {
 	s := stocked(t)
 	s.serveExports(nil)
