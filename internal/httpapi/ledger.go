@@ -111,6 +111,9 @@ func (s *Server) command(r *http.Request, name string) (any, error) {
 }
 
 func (s *Server) operate(r *http.Request, name string) (any, error) {
+	if err := transport.NotDry(r.Header); err != nil {
+		return nil, err
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)

@@ -72,6 +72,19 @@ func TestOperationsAreRefusedLikeQueries(t *testing.T) {
 	require.Equal(t, fault.NotFound, fault.Of(err).Kind)
 }
 
+// Who asks what would happen must not have it happen, nor who misspells it.
+func TestOperationsHaveNoDryRun(t *testing.T) {
+	s := open(t, operated(func(context.Context, string, []byte) (any, error) {
+		t.Error("it was carried out")
+		return polish{}, nil
+	}))
+	for header, code := range map[string]string{"Ledger-Dry-Run": "no_dry_run", "Ledger-Dryrun": "invalid_header"} {
+		m := s.ask(t, "POST", polishing, "{}", header, "true")
+		require.Equal(t, 400, m.status, m.body)
+		require.Equal(t, code, m.refused(t).Code)
+	}
+}
+
 func TestOperationsWantTheirScope(t *testing.T) {
 	s := open(t, guarded(t), operated(func(context.Context, string, []byte) (any, error) { return polish{}, nil }))
 	for scope, status := range map[httpapi.Scope]int{httpapi.Operate: 200, "all": 200, httpapi.Command: 403, httpapi.Query: 403} {

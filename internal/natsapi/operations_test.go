@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 	"github.com/stretchr/testify/require"
 
@@ -58,4 +59,17 @@ func TestOperationsAreRefusedLikeQueries(t *testing.T) {
 	m := s.ask(t, "inventory.op.polish-shelf", nil, "{}")
 	require.Equal(t, "500", m.Header.Get(micro.ErrorCodeHeader))
 	require.NotContains(t, string(m.Data), "secret")
+}
+
+// Who asks what would happen must not have it happen, nor who misspells it.
+func TestOperationsHaveNoDryRun(t *testing.T) {
+	s := open(t, operated(func(context.Context, string, []byte) (any, error) {
+		t.Error("it was carried out")
+		return "shiny", nil
+	}))
+	for header, code := range map[string]string{"Ledger-Dry-Run": "no_dry_run", "Ledger-Dryrun": "invalid_header"} {
+		answer, status := refused(t, s.ask(t, "inventory.op.polish-shelf", nats.Header{header: {"true"}}, "{}"))
+		require.Equal(t, code, answer.Code)
+		require.Equal(t, "400", status)
+	}
 }

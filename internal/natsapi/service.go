@@ -350,7 +350,10 @@ func (s *Service) recall(_ context.Context, name string, _ nats.Header, body []b
 	return s.whole(name, answer)
 }
 
-func (s *Service) operate(ctx context.Context, name string, _ nats.Header, body []byte) ([]byte, error) {
+func (s *Service) operate(ctx context.Context, name string, headers nats.Header, body []byte) ([]byte, error) {
+	if err := transport.NotDry(headers); err != nil {
+		return nil, err
+	}
 	result, err := s.config.Operator.Operate(ctx, name, body)
 	if err != nil {
 		return nil, err

@@ -57,6 +57,17 @@ func Envelope(headers map[string][]string) (env commands.Envelope, err error) {
 	return env, nil
 }
 
+// NotDry refuses headers that ask for a dry run, or may have been meant to, of what has
+// none.
+func NotDry(headers map[string][]string) error {
+	env, err := Envelope(headers)
+	if err == nil && env.DryRun {
+		err = fault.New(fault.Invalid, "no_dry_run", "an operation has no dry run; nothing was done, leave %s out", headerDryRun).
+			With("header", headerDryRun)
+	}
+	return err
+}
+
 // texts are the headers of a command by their canonical names, and what is wrong
 // with the first that is wrong. A header that says two things says nothing.
 func texts(headers map[string][]string) (given map[string]string, err error) {
