@@ -45,8 +45,8 @@ type medusaError struct {
 	Message string `json:"message"`
 }
 
-// codeStandby is the code of what a node refuses because another one leads.
-const codeStandby = "standby"
+// CodeStandby is the code of what a node refuses because another one leads.
+const CodeStandby = "standby"
 
 // face is an error as the client of that path knows errors.
 func (s *Server) face(r *http.Request, err error) any {
@@ -54,8 +54,8 @@ func (s *Server) face(r *http.Request, err error) any {
 	if !strings.HasPrefix(r.URL.Path, "/admin/") {
 		return public
 	}
-	if public.Code == codeStandby {
-		return medusaError{codeStandby, public.Type, public.Message}
+	if public.Code == CodeStandby {
+		return medusaError{CodeStandby, public.Type, public.Message}
 	}
 	switch fault.Of(err).Kind {
 	case fault.Unauthorized:

@@ -80,9 +80,12 @@ func (a *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // problemOf says an error as Medusa would. Only a conflict and a failure of ours
-// have a code, as there.
+// have a code, as there, and what another node carries out, which no Medusa knows.
 func problemOf(err error) problem {
 	f := fault.Of(err)
+	if f.Code == httpapi.CodeStandby {
+		return problem{f.Code, f.Kind.String(), f.Message}
+	}
 	switch f.Kind {
 	case fault.Internal:
 		return problem{"unknown_error", "unknown_error", "An unknown error occurred."}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/commands"
+	"github.com/stockledger/stockledger/events/memstore"
 	"github.com/stockledger/stockledger/projections"
 )
 
@@ -243,6 +244,20 @@ func TestEveryAnswerShowsWhatItsCallDid(t *testing.T) {
 	}
 	work.Wait()
 	same(t, item(`{"id": "mug", "reserved_quantity": 43}`), s.ask(t, "GET /admin/inventory-items/mug?fields=reserved_quantity", "").body)
+}
+
+// A command that is under way when another node takes over ends so, and who sent it
+// has to know from the code that it is to be sent there.
+func TestACommandOfANodeThatDoesNotLeadIsAnotherNodes(t *testing.T) {
+	ledger, err := stockledger.Open(t.Context(), stockledger.Config{Dir: t.TempDir(), Store: memstore.New(), Standby: true, Logger: quiet})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, ledger.Close()) }()
+	s := &shop{ledger: ledger}
+	s.mount(ledger)
+	got := s.ask(t, "POST /admin/inventory-items", `{}`)
+	require.Equal(t, 503, got.status, got.body)
+	require.Equal(t, "1", got.header.Get("Retry-After"))
+	same(t, `{"code": "standby", "type": "unavailable", "message": "<any>"}`, got.body)
 }
 
 func TestWhatFailsHereIsNotToldInDetail(t *testing.T) {
