@@ -78,7 +78,7 @@ func (s *stage) empty() error {
 
 // staged are the names of what is in a stage, with what SQLite and the lock of a log
 // put beside their files.
-var staged = regexp.MustCompile(`^(` + regexp.QuoteMeta(logName) + `|` + regexp.QuoteMeta(refusalsName) + `)(-[a-z]+|\.lock)?$|^(` +
+var staged = regexp.MustCompile(`^(` + regexp.QuoteMeta(logName) + `|` + regexp.QuoteMeta(refusalsName) + `)(-[A-Za-z0-9]+|\.lock)?$|^(` +
 	regexp.QuoteMeta(manifestName) + `|` + regexp.QuoteMeta(packedName) + `|` + modelsName + `)$`)
 
 // notOurs refuses to work in a place where something of somebody else is.
