@@ -114,6 +114,11 @@ func (h *host) openLedger(ctx context.Context, config hostConfig) (err error) {
 		}
 		h.opened(release)
 	}
+	if config.store == nil {
+		if err := mayBegin(h.dir); err != nil {
+			return err
+		}
+	}
 	h.ledger, err = stockledger.Open(ctx, stockledger.Config{
 		Dir: h.dir, Store: config.store, Standby: config.shared, RequireKnownLocations: config.strict, Logger: config.logger,
 		Walk: config.walk, HoldRebuilt: config.holdRebuilt, Planted: config.planted, Observe: h.metrics.Commit,

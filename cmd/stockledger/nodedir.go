@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/gofrs/flock"
 
 	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/internal/backup"
 	"github.com/stockledger/stockledger/internal/natsapi"
 )
 
@@ -64,6 +66,27 @@ func sharedIn(dir string) (*sharedLog, error) {
 		return nil, fmt.Errorf("%s: %w", sharedName, err)
 	}
 	return &at, nil
+}
+
+// mayBegin is an error when there is no log in a data directory, and one is being put
+// there, or was when that was interrupted. A ledger that began there would have none of
+// its stock, take commands all the same, and be in its place for good.
+func mayBegin(data string) error {
+	if _, err := os.Stat(filepath.Join(data, "log.db")); err == nil {
+		return nil
+	}
+	found, err := os.ReadDir(data)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("--data: %w", err)
+	}
+	for _, entry := range found {
+		name := entry.Name()
+		if name == backup.Restoring || name == unfinishedCopy || strings.HasPrefix(name, unfinishedImport) {
+			return fmt.Errorf("--data %s: there is no ledger in it, but %s, of one that is restored, imported or copied into it, or was when that "+
+				"was interrupted; do that again, or remove what is left of it to begin an empty ledger", data, name)
+		}
+	}
+	return nil
 }
 
 // hasLog is an error when there is no log in a data directory, and says where it is

@@ -17,8 +17,9 @@ import (
 	"github.com/stockledger/stockledger/internal/fault"
 )
 
-// restoring is the directory in a data directory in which it is restored.
-const restoring = "restore" + partial
+// Restoring is the directory in a data directory in which it is restored. It is there
+// without a log beside it as long as that is under way, or when it was interrupted.
+const Restoring = "restore" + partial
 
 // Restore makes a ledger of a backup, in dir, which must be absent or empty. The
 // ledger is the one that was backed up, with its log id: the two must never both
@@ -54,7 +55,7 @@ func mayFill(dir string) (made bool, err error) {
 		made = err == nil
 	case err == nil:
 		for _, e := range entries {
-			if e.Name() != restoring && e.Name() != "lost+found" { // which a new file system has
+			if e.Name() != Restoring && e.Name() != "lost+found" { // which a new file system has
 				return false, fault.New(fault.Conflict, "not_empty",
 					"there is something in %s already, such as %s; restore into a directory that is empty, or not there yet", dir, e.Name()).
 					With("dir", dir)
@@ -68,7 +69,7 @@ func mayFill(dir string) (made bool, err error) {
 }
 
 func restore(ctx context.Context, from, dir string, tell Progress) (m Manifest, err error) {
-	s, err := openStage(filepath.Join(dir, restoring))
+	s, err := openStage(filepath.Join(dir, Restoring))
 	if err != nil {
 		return m, err
 	}
