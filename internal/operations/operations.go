@@ -158,9 +158,10 @@ func asJob[Q, A any](name, about string, do func(*Operations, context.Context, Q
 	}}
 }
 
-// document is a result as JSON, in which a list without elements is one.
+// document is a result as JSON, in which a list without elements is one. What is no
+// UTF-8 has a character in its place: a damaged row is a result, too.
 func document(result any) (jsontext.Value, error) {
-	return json.Marshal(result, json.Deterministic(true))
+	return json.Marshal(result, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // decode reads the parameters of an operation.
