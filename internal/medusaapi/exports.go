@@ -193,7 +193,7 @@ func (e *Exports) open(id string) (*os.File, error) {
 	return file, err
 }
 
-// write writes one export under another name until it is whole.
+// write writes one export under another name until it is whole and on the disk.
 func (e *Exports) write(ctx context.Context, job exportJob) (err error) {
 	name := job.id + ".part"
 	file, err := e.root.Create(name)
@@ -205,7 +205,11 @@ func (e *Exports) write(ctx context.Context, job exportJob) (err error) {
 			err = errors.Join(err, e.root.Remove(name))
 		}
 	}()
-	err = errors.Join(e.writeRows(ctx, csv.NewWriter(file), job.wanted), file.Close())
+	err = e.writeRows(ctx, csv.NewWriter(file), job.wanted)
+	if err == nil {
+		err = file.Sync()
+	}
+	err = errors.Join(err, file.Close())
 	if err != nil {
 		return err
 	}
