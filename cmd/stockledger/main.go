@@ -79,7 +79,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	var p program
 	config := &settings{getenv: getenv, program: invocation(args[0]), args: args[1:]}
 	args = args[1:]
-	io := streams{stdin, stdout, stderr}
+	out := &output{to: stdout}
+	io := streams{stdin, out, stderr}
 	parser, err := kong.New(&p,
 		kong.Name("stockledger"), kong.Description(about),
 		kong.NoDefaultHelp(), kong.Writers(stdout, stderr), kong.ValueFormatter(valueHelp),
@@ -99,7 +100,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		fmt.Fprintf(stderr, "stockledger: %v\n", misread(err))
 		return exitFailed
 	}
-	return report(stderr, wantsJSON(chosen), chosen.Run())
+	if err = chosen.Run(); err == nil {
+		err = out.lost()
+	}
+	return report(stderr, wantsJSON(chosen), err)
 }
 
 // misread says where help is beside what the parser did not understand.

@@ -154,6 +154,9 @@ func (i interval) printJSON(w io.Writer, document json.RawMessage) error {
 
 // terminal reports whether somebody looks at it.
 func terminal(w io.Writer) bool {
+	if out, ok := w.(*output); ok {
+		w = out.to
+	}
 	file, ok := w.(*os.File)
 	return ok && isatty.IsTerminal(file.Fd())
 }
