@@ -153,8 +153,13 @@ func (m *mapping) check() error {
 		}
 		need("location_id", "")
 		need("adjustment", "")
-	} else if m.has("stocked_quantity") || m.has("incoming_quantity") {
-		need("location_id", ", which quantities are for")
+	} else {
+		if len(m.columns) == 0 {
+			wrong = append(wrong, errors.New("no column of the file is used, so every row would be an item without a name: --map sku=COLUMN"))
+		}
+		if m.has("stocked_quantity") || m.has("incoming_quantity") {
+			need("location_id", ", which quantities are for")
+		}
 	}
 	if m.distinct != "" && !m.has(m.distinct) {
 		wrong = append(wrong, fmt.Errorf("--distinct %s: no column is mapped to that field", m.distinct))
@@ -177,11 +182,20 @@ func (m *mapping) bind(header []string) error {
 	}
 	for _, field := range slices.Sorted(maps.Keys(m.columns)) {
 		if _, found := m.index[m.columns[field]]; !found {
-			wrong = append(wrong, fmt.Errorf("--map %s=%s: %w", field, m.columns[field],
-				unknown("column", m.columns[field], header, "the file has "+strings.Join(header, ", "))))
+			wrong = append(wrong, fmt.Errorf("--map %s=%s: %w", field, m.columns[field], noColumn(m.columns[field], header)))
 		}
 	}
 	return mistakes("the mapping", wrong)
+}
+
+// noColumn is the error for a column that the header has not. A header that is a
+// single column may be several, divided as spreadsheets do where a comma is in
+// numbers.
+func noColumn(name string, header []string) error {
+	if len(header) == 1 && strings.ContainsAny(header[0], ";\t") {
+		return unknown("column", name, nil, fmt.Sprintf("the first line is %q, and it is commas that divide columns: save the file with commas", header[0]))
+	}
+	return unknown("column", name, header, "the file has "+strings.Join(header, ", "))
 }
 
 // identity is what the mapping does to stock, for the name of the import. Who and
