@@ -197,6 +197,7 @@ func shapeOf(command string) string {
 		{"levels", "levels"},
 		{"reservations", "reservations"},
 		{"locations", "locations"},
+		{"location-links", "locations"},
 		{"links", "links"},
 		{"attach", "links"},
 		{"detach", "links"},
