@@ -21,17 +21,31 @@ type sendCommand struct {
 	Name string `arg:"" optional:"" help:"The command, such as adjust-inventory-levels; --list has them all."`
 	Body string `arg:"" optional:"" help:"Its body in JSON, or - to read it from the standard input."`
 
-	List           bool   `help:"List the commands instead."`
-	IdempotencyKey string `placeholder:"KEY" help:"A command is carried out once for each key, however often it is sent. Made when left out."`
-	Actor          string `help:"Who asks."`
-	Reason         string `help:"Why."`
-	Reference      string `placeholder:"URI" help:"The document it rests on."`
-	EffectiveAt    string `placeholder:"TIME" help:"When it happened, if that was before now: 2006-01-02T15:04:05Z, 2006-01-02, yesterday 17:30, 2h ago; what has no zone is in that of this machine."`
-	CorrelationID  string `placeholder:"ID" help:"The business process it belongs to."`
-	DryRun         bool   `help:"Only say what would happen: same answer, same refusal, nothing recorded."`
-	Submit         bool   `help:"Store it in the durable queue, and do not wait until it is carried out."`
-	JSON           bool   `help:"Answer in JSON."`
+	List           bool     `help:"List the commands instead."`
+	IdempotencyKey givenKey `placeholder:"KEY" help:"A command is carried out once for each key, however often it is sent. Made when left out."`
+	Actor          string   `help:"Who asks."`
+	Reason         string   `help:"Why."`
+	Reference      string   `placeholder:"URI" help:"The document it rests on."`
+	EffectiveAt    string   `placeholder:"TIME" help:"When it happened, if that was before now: 2006-01-02T15:04:05Z, 2006-01-02, yesterday 17:30, 2h ago; what has no zone is in that of this machine."`
+	CorrelationID  string   `placeholder:"ID" help:"The business process it belongs to."`
+	DryRun         bool     `help:"Only say what would happen: same answer, same refusal, nothing recorded."`
+	Submit         bool     `help:"Store it in the durable queue, and do not wait until it is carried out."`
+	JSON           bool     `help:"Answer in JSON."`
 	reach
+}
+
+// A givenKey is an idempotency key on the command line. One that is empty, as of a
+// shell variable that is not set, is a mistake and not the same as none: another one
+// would be made at each try, and the command would count as often as it is sent.
+type givenKey string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (k *givenKey) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("it is empty, as is a variable that is not set; give a key, or leave the flag out")
+	}
+	*k = givenKey(text)
+	return nil
 }
 
 // Help implements kong.HelpProvider.
@@ -96,7 +110,7 @@ func (c *sendCommand) check() error {
 // so that it can be sent again when no answer comes.
 func (c *sendCommand) envelope() (commands.Envelope, error) {
 	if c.IdempotencyKey == "" && !c.DryRun {
-		c.IdempotencyKey = "cli_" + uuid.Must(uuid.NewV7()).String()
+		c.IdempotencyKey = givenKey("cli_" + uuid.Must(uuid.NewV7()).String())
 	}
 	var effective time.Time
 	if c.EffectiveAt != "" {
@@ -106,7 +120,7 @@ func (c *sendCommand) envelope() (commands.Envelope, error) {
 		}
 	}
 	return commands.Envelope{
-		Key: c.IdempotencyKey, Actor: c.Actor, Reason: c.Reason, Reference: c.Reference,
+		Key: string(c.IdempotencyKey), Actor: c.Actor, Reason: c.Reason, Reference: c.Reference,
 		Correlation: c.CorrelationID, Effective: effective, DryRun: c.DryRun,
 	}, nil
 }
