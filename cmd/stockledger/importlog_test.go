@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,4 +70,18 @@ func exported(t *testing.T, n int) []byte {
 	_, err = evidence.Export(t.Context(), log, &out, nil)
 	require.NoError(t, err)
 	return out.Bytes()
+}
+
+// Who stops what is long is told that it is not done.
+func TestWhatIsStoppedSaysThatItIsNotDone(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	data := filepath.Join(t.TempDir(), "data")
+	var told strings.Builder
+	code := run(ctx, []string{"stockledger", "import-log", "-", "--data", data}, func(string) string { return "" },
+		bytes.NewReader(exported(t, 6000)), io.Discard, &told)
+	require.Equal(t, exitFailed, code)
+	require.Equal(t, "stockledger: interrupted before it was done: context canceled\n", told.String())
+	require.NoFileExists(t, filepath.Join(data, "log.db"))
 }

@@ -100,8 +100,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		fmt.Fprintf(stderr, "stockledger: %v\n", misread(err))
 		return exitFailed
 	}
-	if err = chosen.Run(); err == nil {
+	switch err = chosen.Run(); {
+	case err == nil:
 		err = out.lost()
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		err = fmt.Errorf("interrupted before it was done: %w", err)
 	}
 	return report(stderr, wantsJSON(chosen), err)
 }
