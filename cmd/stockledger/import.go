@@ -281,6 +281,7 @@ type totals struct {
 	Seconds    float64         `json:"seconds"`
 
 	adjusts bool
+	stopped error // why not all rows were sent; context.Canceled is that somebody stopped it
 }
 
 // settled is how many rows the ledger must have.

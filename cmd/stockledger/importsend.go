@@ -52,11 +52,8 @@ const (
 	isUnknown   = "unknown"
 )
 
-// errStopped ends an import because the ledger does not answer any more.
-var errStopped = errors.New("the ledger does not answer")
-
-// run sends all rows. Rows that could not be sent are counted as unknown, and
-// are no error.
+// run sends all rows. Rows that could not be sent are counted as unknown, with why
+// the first of them was not, and are no error.
 func (s *sender) run(ctx context.Context, reportPath string, rows int) (sum totals, err error) {
 	report, err := openReport(reportPath)
 	if err != nil {
@@ -85,7 +82,7 @@ func (s *sender) run(ctx context.Context, reportPath string, rows int) (sum tota
 		return sum, err
 	}
 	sum.Unknown += rows - sum.Rows // those that were not even read
-	sum.Rows = rows
+	sum.Rows, sum.stopped = rows, context.Cause(ctx)
 	sum.Seconds = time.Since(start).Seconds()
 	s.patience.progress.end()
 	s.patience.progress.say("%s in %.1f s", several(rows-sum.Unknown, "row"), sum.Seconds)
@@ -102,7 +99,7 @@ func (s *sender) start(ctx context.Context, stop context.CancelCauseFunc, failed
 			for j := range queue {
 				s.send(ctx, j)
 				if j.verdict == isUnknown {
-					stop(errStopped)
+					stop(j.refusal)
 				}
 				close(j.done)
 			}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -66,9 +68,13 @@ func (c *importing) verdict(s streams, config *settings, t totals) error {
 	again := config.line(config.args...)
 	switch {
 	case t.Unknown > 0:
+		status := exitUnavailable
+		if t.stopped != nil && !errors.Is(t.stopped, context.Canceled) {
+			status = report(s.err, c.JSON, t.stopped)
+		}
 		fmt.Fprintf(s.err, "stockledger: stopped with %s to go; nothing is lost, and no row counts twice. Go on with:\n  %s\n",
 			several(t.Unknown, "row"), again)
-		return errReported{exitUnavailable}
+		return errReported{status}
 	case t.Held != nil && *t.Held != t.settled():
 		return fmt.Errorf("the ledger has %d rows of this import, not %d; has it been replaced meanwhile?", *t.Held, t.settled())
 	case t.Refused > 0:
