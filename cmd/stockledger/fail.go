@@ -67,7 +67,7 @@ func tellRefusal(w io.Writer, asJSON bool, e *fault.Error) {
 	case fault.Internal:
 		verdict = "failed"
 	}
-	fmt.Fprintf(w, "stockledger: %s: %s\n", verdict, e.Message)
+	fmt.Fprintf(w, "stockledger: %s: %s\n", verdict, cell(e.Message))
 	fmt.Fprintf(w, "  code: %s (%s)\n", e.Code, e.Kind)
 	for _, line := range details(e) {
 		fmt.Fprintf(w, "  %s\n", line)

@@ -250,7 +250,7 @@ func (s *sender) collect(sum *totals, j *job, report *verdicts) error {
 		sum.Unknown++
 	case isRefused:
 		if sum.Refused++; sum.Refused <= listed {
-			s.patience.progress.say("%s:%d: row %d: refused: %v (%s)", s.file.path, j.at, j.number, j.refusal, codeOf(j.refusal))
+			s.patience.progress.say("%s:%d: row %d: refused: %s (%s)", s.file.path, j.at, j.number, cell(j.refusal.Error()), codeOf(j.refusal))
 		} else if sum.Refused == listed+1 {
 			s.patience.progress.say("… further refusals are not listed; --report FILE has them all")
 		}
