@@ -36,7 +36,7 @@ type serve struct {
 	NATSReplicas int    `name:"nats-replicas" setting:"STOCKLEDGER_NATS_REPLICAS" placeholder:"N" help:"On how many servers of a NATS cluster the feed and the submissions are kept; as many as a nats store has, or 1, when left out."`
 	Prefix       string `setting:"STOCKLEDGER_PREFIX" default:"inventory" help:"Prefix of the subjects, one for each ledger."`
 
-	HTTP          string `name:"http" setting:"STOCKLEDGER_HTTP" placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Where HTTP is served; port 0 takes a free one, off is not at all."`
+	HTTP          string `name:"http" setting:"STOCKLEDGER_HTTP" placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Where HTTP is served; 127.0.0.1:8080 when left out, port 0 takes a free one, off is not at all."`
 	HTTPURL       string `name:"http-url" setting:"STOCKLEDGER_HTTP_URL" placeholder:"URL" help:"Where others find HTTP of this node, which a standby tells them; what it listens on, with the name of the machine, when left out."`
 	HTTPToken     string `name:"http-token" setting:"STOCKLEDGER_HTTP_TOKEN" placeholder:"TOKEN" help:"What clients of HTTP must show, with all scopes."`
 	HTTPTokenFile string `name:"http-token-file" setting:"STOCKLEDGER_HTTP_TOKEN_FILE" placeholder:"FILE" help:"Tokens with names and scopes, in JSON; docs/http.md has the format."`
