@@ -332,9 +332,13 @@ func isTooLarge(err error) bool {
 const codeMessageTooLarge = 10054
 
 func (c *Client) nobody(err error) error {
-	return fault.New(fault.Unavailable, "no_ledger",
+	nobody := fault.New(fault.Unavailable, "no_ledger",
 		"no ledger answers at %s (%v); start one with `stockledger serve`, or say where it is with --server or STOCKLEDGER_SERVER", c.url, err).
 		With("server", c.url)
+	if c.names != DefaultPrefix {
+		nobody = nobody.With("prefix", string(c.names)) // there may be one under another
+	}
+	return nobody
 }
 
 // unknownOutcome turns a missing answer to a command into what it means: it may
