@@ -11,6 +11,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"strings"
 )
 
 // A csvFile is a CSV file with a header.
@@ -45,7 +46,10 @@ func (f csvFile) header() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return header, file.Close()
+	if strings.Contains(strings.Join(header, ""), "\r") { // the reader leaves out those before a line feed
+		err = fmt.Errorf("read %s: its lines end with a carriage return alone; convert it, such as with: tr '\\r' '\\n'", f.path)
+	}
+	return header, errors.Join(err, file.Close())
 }
 
 // lines reads the rows one after the other; those that are no CSV come as bad
