@@ -101,7 +101,7 @@ func (d directory) same(other logPlace) bool {
 }
 
 func (d directory) open(context.Context) (events.Store, error) {
-	if _, err := os.Stat(d.log()); err != nil {
+	if err := isLog(d.log()); err != nil {
 		if _, copying := os.Stat(d.unfinished()); copying == nil {
 			return nil, fmt.Errorf("there is only a copy in it that is not complete, %s", unfinishedCopy)
 		}

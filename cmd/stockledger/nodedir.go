@@ -92,7 +92,7 @@ func mayBegin(data string) error {
 // hasLog is an error when there is no log in a data directory, and says where it is
 // instead, if that is known.
 func hasLog(data string) error {
-	_, err := os.Stat(filepath.Join(data, "log.db"))
+	err := isLog(filepath.Join(data, "log.db"))
 	if err == nil {
 		return nil
 	}
@@ -100,6 +100,16 @@ func hasLog(data string) error {
 		return errElsewhere{data, at.Store}
 	}
 	return fmt.Errorf("--data %s: there is no ledger in it: %w", data, err)
+}
+
+// isLog is an error when there is no file at path, or an empty one, which would be
+// made a new log when it is opened.
+func isLog(path string) error {
+	file, err := os.Stat(path)
+	if err == nil && file.Size() == 0 {
+		return fmt.Errorf("%s is empty", path)
+	}
+	return err
 }
 
 // errElsewhere is that the log of a data directory is in an event store that nodes
