@@ -29,6 +29,9 @@ const (
 	// pauses between tries where nobody listens, or who does cannot now.
 	minPause = 25 * time.Millisecond
 	maxPause = 500 * time.Millisecond
+	// lastTry is the least that a try is given. A shorter one would end before NATS
+	// could say that nobody listens, and the outcome would be called unknown.
+	lastTry = 100 * time.Millisecond
 )
 
 // An errand is a request that is sent until it is answered.
@@ -91,9 +94,9 @@ func (c *Client) insist(ctx context.Context, e errand) (*nats.Msg, error) {
 	}
 }
 
-// rest waits for some time, though not beyond until.
+// rest waits for some time, and fails if there is none left for another try then.
 func rest(ctx context.Context, until time.Time, d time.Duration) error {
-	ctx, cancel := context.WithDeadline(ctx, until)
+	ctx, cancel := context.WithDeadline(ctx, until.Add(-lastTry))
 	defer cancel()
 	return wait(ctx, d)
 }
@@ -104,7 +107,8 @@ func (c *Client) store(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, err
 	ctx, cancel := c.within(ctx)
 	defer cancel()
 	begun := time.Now() //nolint:forbidigo // only differences are used
-	heard := false      // it may have been stored
+	until, _ := ctx.Deadline()
+	heard := false // it may have been stored
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		try, done := context.WithTimeout(ctx, maxTry)
 		ack, err := c.js.PublishMsg(try, m)
@@ -115,7 +119,7 @@ func (c *Client) store(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, err
 		nobody := errors.Is(err, jetstream.ErrNoStreamResponse)
 		heard = heard || !nobody && !isRefusal(err)
 		if nobody && time.Since(begun) >= c.absence || hopeless(err) || //nolint:forbidigo // as above
-			wait(ctx, pause/2+rand.N(pause)) != nil { //nolint:gosec // G404: so that not all come at once
+			rest(ctx, until, pause/2+rand.N(pause)) != nil { //nolint:gosec // G404: so that not all come at once
 			return nil, c.unanswered(err, len(m.Data), heard)
 		}
 	}
