@@ -73,18 +73,8 @@ func Decode(name string, body []byte) (Command, error) {
 	return command, command.check()
 }
 
-// strict is how commands are read. Quantities have no more digits than the ledger
-// promises; what it answers may have.
-var strict = json.JoinOptions(
-	json.RejectUnknownMembers(true),
-	json.WithUnmarshalers(json.UnmarshalFunc(func(number []byte, q *events.Quantity) error {
-		if err := q.UnmarshalJSON(number); err != nil || q.Fits() {
-			return err
-		}
-		_, err := events.ParseQuantity(string(number))
-		return err
-	})),
-)
+// strict is how commands are read.
+var strict = json.JoinOptions(json.RejectUnknownMembers(true), json.WithUnmarshalers(json.UnmarshalFunc(events.ReadAsked)))
 
 // object reads a command that is one JSON object.
 func object[C Command](body []byte) (Command, error) {

@@ -339,3 +339,13 @@ func (q *Quantity) UnmarshalJSON(b []byte) error {
 	*q = parsed
 	return nil
 }
+
+// ReadAsked is UnmarshalJSON for what a ledger is asked: it also fails when the
+// quantity does not fit.
+func ReadAsked(number []byte, q *Quantity) error {
+	if err := q.UnmarshalJSON(number); err != nil || q.Fits() {
+		return err
+	}
+	_, err := ParseQuantity(string(number))
+	return err
+}

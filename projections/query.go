@@ -150,6 +150,9 @@ func remembering[P params](q query, recall func(P) (item string, answer func(*it
 	return q
 }
 
+// strict is how queries are read.
+var strict = json.JoinOptions(json.RejectUnknownMembers(true), json.WithUnmarshalers(json.UnmarshalFunc(events.ReadAsked)))
+
 // decode reads the parameters of a query, and the position it asks for.
 func decode[P params](body []byte) (after uint64, of P, err error) {
 	var asked struct {
@@ -159,7 +162,7 @@ func decode[P params](body []byte) (after uint64, of P, err error) {
 	if len(body) == 0 {
 		body = []byte("{}")
 	}
-	if err := json.Unmarshal(body, &asked, json.RejectUnknownMembers(true)); err != nil {
+	if err := json.Unmarshal(body, &asked, strict); err != nil {
 		return 0, of, decodeFault(err)
 	}
 	return asked.After, asked.Of, asked.Of.check()
