@@ -18,7 +18,7 @@ import (
 type diff struct {
 	Models []string `arg:"" optional:"" name:"model" help:"The read models to compare: inventory, movements; all that have another generation when left out."`
 	Rows   int      `default:"20" placeholder:"N" help:"How many of the worst rows of each table to show; all are counted."`
-	All    bool     `help:"Show all rows that differ, up to 100000 of each table."`
+	All    bool     `help:"Show all rows that differ, up to 10000 of each table."`
 	JSON   bool     `help:"Answer in JSON."`
 	onLedger
 }
