@@ -232,7 +232,8 @@ func decodeFault(err error, place func(jsontext.Pointer) position) *fault.Error 
 	return at.name(wrongType(typeName(semantic), at.field, semantic.JSONKind))
 }
 
-func wrongType(want, field string, got jsontext.Kind) *fault.Error {
+func wrongType(want, field string, kind jsontext.Kind) *fault.Error {
+	got := fault.JSONType(kind)
 	if field == "" {
 		return fault.New(fault.Invalid, "invalid_type", "Expected type: '%s', got: '%s'", want, got)
 	}

@@ -292,3 +292,17 @@ func FuzzDecode(f *testing.F) {
 		require.NoError(t, err)
 	})
 }
+
+// What a person reads who sent JSON of another kind than there must be.
+func TestRefusalsSayWhatWasSent(t *testing.T) {
+	for body, says := range map[string]string{
+		`[{"sku":{}}]`:                  "Expected type: 'string' for field 'sku', got: 'object'",
+		`[{"title":[]}]`:                "Expected type: 'string' for field 'title', got: 'array'",
+		`[{"requires_shipping":"yes"}]`: "Expected type: 'boolean' for field 'requires_shipping', got: 'string'",
+		`[{"sku":true}]`:                "Expected type: 'string' for field 'sku', got: 'boolean'",
+		`[["cup"]]`:                     "Expected type: 'object', got: 'array'",
+	} {
+		_, err := commands.Decode("create-inventory-items", []byte(body))
+		require.EqualError(t, err, says)
+	}
+}

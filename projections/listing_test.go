@@ -92,6 +92,21 @@ func TestRelations(t *testing.T) {
 }
 
 // What makes no sense is refused, with its name.
+// What a person reads who sent something that cannot be.
+func TestRefusalsSayWhatWasSent(t *testing.T) {
+	m := warehouse().models(t)
+	for body, says := range map[string]string{
+		`[1]`:                       "Expected type: 'object', got: 'array'",
+		`{"with_deleted":[]}`:       "Field 'with_deleted' cannot be of type 'array'",
+		`{"take":{"a":1}}`:          "Field 'take' cannot be of type 'object'",
+		`{"sku":{"$re":"(red"}}`:    "Field 'sku': the pattern of '$re' cannot be read: missing closing ): `(red`",
+		`{"sku":{"$like":"red\\"}}`: "Field 'sku': the pattern of '$like' must not end with a \\",
+	} {
+		_, err := m.Query(t.Context(), "list-inventory-items", []byte(body))
+		require.EqualError(t, err, says)
+	}
+}
+
 func TestListsRefuse(t *testing.T) {
 	m := warehouse().models(t)
 	deep := strings.Repeat(`{"$not":`, 40) + `{}` + strings.Repeat(`}`, 40)

@@ -261,6 +261,13 @@ func required(field, value string) error {
 	return nil
 }
 
+func cannotBe(field, kind string) error {
+	if field == "" {
+		return fault.New(fault.Invalid, "invalid_type", "Expected type: 'object', got: '%s'", kind).With("field", field)
+	}
+	return fault.New(fault.Invalid, "invalid_type", "Field '%s' cannot be of type '%s'", field, kind).With("field", field)
+}
+
 // decodeFault says in the words of every transport why a body cannot be read.
 func decodeFault(err error) error {
 	semantic, ok := errors.AsType[*json.SemanticError](err)
@@ -277,6 +284,6 @@ func decodeFault(err error) error {
 		return fault.New(fault.Invalid, "invalid_time", "Field '%s': send a time as in RFC 3339, such as 2026-01-31T13:45:00Z", field).
 			With("field", field)
 	default:
-		return fault.New(fault.Invalid, "invalid_type", "Field '%s' cannot be %s", field, semantic.JSONKind).With("field", field)
+		return cannotBe(field, fault.JSONType(semantic.JSONKind))
 	}
 }

@@ -360,7 +360,7 @@ func (c compiler) matches(col column, operator string, value any) (comparison, e
 				With("field", col.name).With("operator", operator).With("max", maxRegexps)
 		}
 		if _, err := regexp.Compile(pattern); err != nil {
-			return comparison{}, col.badPattern(operator, err.Error())
+			return comparison{}, col.badPattern(operator, "cannot be read: "+strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 		}
 		return comparison{text: `(` + col.name + ` REGEXP ?)`, args: []any{pattern}, extent: extent{spans: all, null: unknown}}, nil
 	case "$like":

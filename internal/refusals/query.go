@@ -431,5 +431,16 @@ func decodeFault(err error) error {
 	if errors.Is(err, json.ErrUnknownName) {
 		return fault.New(fault.Invalid, "unknown_field", "Unrecognized fields: '%s'", field).With("field", field)
 	}
-	return fault.New(fault.Invalid, "invalid_type", "Field '%s' cannot be %s", field, semantic.JSONKind).With("field", field)
+	if _, unreadable := errors.AsType[*time.ParseError](err); unreadable {
+		return fault.New(fault.Invalid, "invalid_time", "Field '%s': send a time as in RFC 3339, such as 2026-01-31T13:45:00Z", field).
+			With("field", field)
+	}
+	return cannotBe(field, fault.JSONType(semantic.JSONKind))
+}
+
+func cannotBe(field, kind string) error {
+	if field == "" {
+		return fault.New(fault.Invalid, "invalid_type", "Expected type: 'object', got: '%s'", kind).With("field", field)
+	}
+	return fault.New(fault.Invalid, "invalid_type", "Field '%s' cannot be of type '%s'", field, kind).With("field", field)
 }

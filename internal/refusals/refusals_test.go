@@ -189,10 +189,18 @@ func TestRefusalsAreFoundByWhatTheySay(t *testing.T) {
 	}
 	for body, code := range map[string]string{
 		`{"take":1001}`: "invalid_value", `{"take":-1}`: "invalid_value", `{"actors":"x"}`: "unknown_field", `{"actor":5}`: "invalid_type",
-		`{`: "malformed_json", `{"cursor":"x"}`: "invalid_cursor", `{"recorded_from":"yesterday"}`: "invalid_type",
+		`{`: "malformed_json", `{"cursor":"x"}`: "invalid_cursor", `{"recorded_from":"yesterday"}`: "invalid_time",
+		`[]`: "invalid_type",
 	} {
 		_, _, err := l.Query(t.Context(), "list-refusals", []byte(body))
 		require.Equal(t, code, fault.Code(err), body)
+	}
+	for body, says := range map[string]string{
+		`[]`:             "Expected type: 'object', got: 'array'",
+		`{"command":{}}`: "Field 'command' cannot be of type 'object'",
+	} {
+		_, _, err := l.Query(t.Context(), "list-refusals", []byte(body))
+		require.EqualError(t, err, says)
 	}
 	_, _, err := l.Query(t.Context(), "refusal-counts", []byte(`{"by":"moon"}`))
 	require.Equal(t, "invalid_value", fault.Code(err))
