@@ -9,7 +9,6 @@ import (
 	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/events"
-	"github.com/stockledger/stockledger/internal/fault"
 )
 
 func Example() {
@@ -42,7 +41,7 @@ func Example() {
 	fmt.Println("sent twice, done once:", !answer.Replayed, again.Replayed, err)
 
 	_, err = ledger.DoJSON(ctx, commands.Envelope{Key: "order-1002"}, "create-reservations", body)
-	fmt.Println(fault.Code(err), "-", err)
+	fmt.Println(stockledger.Code(err), "-", err)
 
 	// A query that names the position of a command sees its effect.
 	quantity, err := ledger.Query(ctx, "available-quantity",

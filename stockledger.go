@@ -220,6 +220,14 @@ func (l *Ledger) QueryShapes() map[string]projections.QueryShape {
 	return shapes
 }
 
+// An Error is why a command or a query was refused, or failed; errors.As finds it. Its
+// Code is stable, and its Kind is what docs/commands.md calls the type.
+type Error = fault.Error
+
+// Code is the code of what [Ledger.Do], [Ledger.DoJSON] or [Ledger.Query] returned,
+// such as insufficient_stock, "" for nil. docs/commands.md and docs/queries.md have all.
+func Code(err error) string { return fault.Code(err) }
+
 // Models are the read models, for queries with Go types.
 func (l *Ledger) Models() *projections.Models { return l.models }
 
