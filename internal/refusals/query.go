@@ -164,11 +164,21 @@ func (c *condition) is(column string, texts Texts) {
 
 func (c *condition) within(from, before time.Time) {
 	if !from.IsZero() {
-		c.and(`recorded_at >= ?`, from.UnixMicro())
+		c.and(`recorded_at >= ?`, microsUp(from))
 	}
 	if !before.IsZero() {
-		c.and(`recorded_at < ?`, before.UnixMicro())
+		c.and(`recorded_at < ?`, microsUp(before))
 	}
+}
+
+// microsUp is an instant in microseconds, rounded up, as what is recorded has no
+// more digits: the same refusals are from it on, and before it.
+func microsUp(t time.Time) int64 {
+	micros := t.UnixMicro()
+	if t.After(time.UnixMicro(micros)) {
+		micros++
+	}
+	return micros
 }
 
 // query is the whole statement. All it puts together are constants.
@@ -356,7 +366,7 @@ func (f *file) byDay(ctx context.Context, asked Counts, most int) ([]Counted, er
 		c.and(`day >= ?`, asked.From.Unix()/secondsOfDay)
 	}
 	if !asked.Before.IsZero() {
-		c.and(`day * 86400000000 < ?`, asked.Before.UnixMicro())
+		c.and(`day * 86400000000 < ?`, microsUp(asked.Before))
 	}
 	c.args = append(c.args, most)
 	text := c.query(`SELECT day, command, code, count, detailed FROM counts`, ` ORDER BY day DESC, command, code LIMIT ?`)

@@ -178,6 +178,8 @@ func TestRefusalsAreFoundByWhatTheySay(t *testing.T) {
 		{`{"recorded_from":"2026-03-01T14:00:00Z"}`, []uint64{5, 4, 3}},
 		{`{"recorded_before":"2026-03-01T14:00:00Z"}`, []uint64{2, 1}},
 		{`{"recorded_from":"2026-03-01T13:00:00Z","recorded_before":"2026-03-01T14:00:00+00:00"}`, []uint64{2}},
+		{`{"recorded_from":"2026-03-01T14:00:00.0000001Z"}`, []uint64{5, 4}},
+		{`{"recorded_before":"2026-03-01T14:00:00.0000001Z"}`, []uint64{3, 2, 1}},
 		{`{"take":2}`, []uint64{5, 4}},
 		{`{"take":0}`, nil},
 	} {
