@@ -629,3 +629,25 @@ func (w *warehouse) askWhy() {
 		require.Equal(w.t, x.Events, n)
 	}
 }
+
+// What happened between two microseconds is told, found and listed at one instant,
+// whoever tells: the fact, its history, and what explains it.
+func TestWhatHappenedIsFoundAtTheInstantThatIsToldOfIt(t *testing.T) {
+	ledger := open(t, t.TempDir())
+	happened := time.Date(2026, 2, 1, 8, 0, 0, 123_456_789, time.UTC)
+	answer, err := ledger.DoJSON(t.Context(), commands.Envelope{Effective: happened}, "create-inventory-items",
+		[]byte(`{"id":"mug","location_levels":[{"location_id":"paris","stocked_quantity":10}]}`))
+	require.NoError(t, err)
+	require.NoError(t, ledger.Models().WaitFor(t.Context(), answer.Position))
+	x, err := ledger.Models().Explain(t.Context(), projections.Explain{ItemID: "mug"})
+	require.NoError(t, err)
+	require.Len(t, x.Rows, 1)
+	told := x.Rows[0].Effective
+	from, err := ledger.Models().StockHistory(t.Context(), projections.History{ItemID: projections.Names{"mug"}, EffectiveFrom: &told})
+	require.NoError(t, err)
+	require.Len(t, from.Rows, 1)
+	require.Equal(t, told, from.Rows[0].Effective)
+	before, err := ledger.Models().StockHistory(t.Context(), projections.History{ItemID: projections.Names{"mug"}, EffectiveBefore: &told})
+	require.NoError(t, err)
+	require.Empty(t, before.Rows)
+}

@@ -30,7 +30,8 @@ type Envelope struct {
 	// Actor, Reason, Reference, Correlation and Causation are recorded with
 	// every event; see events.Meta. Trace is a W3C traceparent.
 	Actor, Reason, Reference, Correlation, Causation, Trace string
-	// Effective is when it happened in the world, if that was before now.
+	// Effective is when it happened in the world, if that was before now. Whole
+	// microseconds of it are recorded.
 	Effective time.Time
 	// DryRun decides without recording: same answer, same refusal, no effect.
 	DryRun bool

@@ -46,8 +46,8 @@ func (o *outcome) seal() error {
 		Actor: env.Actor, Reason: env.Reason, Reference: env.Reference, Trace: env.Trace,
 		Recorded: o.stamp.At,
 	}
-	if !env.Effective.IsZero() && !env.Effective.Equal(o.stamp.At) {
-		meta.Effective = env.Effective.UTC()
+	if at := env.Effective.UTC().Truncate(time.Microsecond); !env.Effective.IsZero() && !at.Equal(o.stamp.At) {
+		meta.Effective = at
 	}
 	o.sealed = make(events.Commit, len(o.events))
 	for i, ev := range o.events {
