@@ -173,10 +173,11 @@ var errClosing = fault.New(fault.Unavailable, "closing", "the read models are be
 // Switch has answers come from other generations of models, all of them when none
 // is named: from those that are ready or, back, from those that were served
 // before, which catch up first. It happens between two queries and at one
-// position of all these generations, but for those that have stopped, so no answer
-// is of both, and no position goes back. The generations that were served are kept,
-// a bounded number of them. Who goes back from a version stays there: nothing
-// switches to it by itself again, not after a restart either.
+// position of all these generations, but for those that were served and have
+// stopped or cannot use their files, so no answer is of both, and no position goes
+// back. The generations that were served are kept, a bounded number of them. Who
+// goes back from a version stays there: nothing switches to it by itself again, not
+// after a restart either.
 //
 // It fails with nothing_ready, which is [fault.Conflict], when there is nothing to
 // switch to, and then changes nothing.
@@ -216,18 +217,18 @@ func (c *core) switchTo(ctx context.Context, back bool, lines []*line) (err erro
 		}
 		swaps = append(swaps, swap{l, l.serves, to})
 	}
-	var held []*model
+	var held, left []*model
 	for _, s := range swaps {
 		held = append(held, s.to)
 		if s.from != nil && s.from.stopped() == nil {
-			held = append(held, s.from)
+			left = append(left, s.from)
 		}
 	}
 	next := c.swapped(swaps, back)
 	if err := c.saying(next).stage(c.dir); err != nil {
 		return err
 	}
-	err = c.together(ctx, held, func(position uint64) error { return c.swap(swaps, next, position) })
+	err = c.together(ctx, held, left, func(position uint64) error { return c.swap(swaps, next, position) })
 	if err != nil {
 		return err
 	}
@@ -295,7 +296,7 @@ func (c *core) swap(swaps []swap, next [sources]*record, position uint64) error 
 			s.next, s.ready, s.pace = nil, false, nil
 		}
 		if s.from != nil {
-			s.entry(s.from.generation).Position = position
+			s.entry(s.from.generation).Position = s.from.position()
 			s.from.shut()
 			close(s.from.left)
 		}

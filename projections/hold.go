@@ -11,8 +11,9 @@ import (
 
 // together has models be at one position while do runs, and fold nothing
 // meanwhile; so do is quick. It fails, and does nothing, when one of them has
-// stopped, waits for its file, or gets nowhere. Answers go on being made.
-func (c *core) together(ctx context.Context, models []*model, do func(position uint64) error) error {
+// stopped, waits for its file, or gets nowhere. Those that are to be left may stay
+// behind that position while they wait for their files. Answers go on being made.
+func (c *core) together(ctx context.Context, models, left []*model, do func(position uint64) error) error {
 	select {
 	case c.holding <- struct{}{}:
 		defer func() { <-c.holding }()
@@ -23,7 +24,7 @@ func (c *core) together(ctx context.Context, models []*model, do func(position u
 	}
 	for attempt := 1; ; attempt++ {
 		began := false
-		err := c.held(ctx, models, func(position uint64) error {
+		err := c.held(ctx, models, left, func(position uint64) error {
 			began = true
 			return do(position)
 		})
@@ -62,26 +63,29 @@ func stuck(models []*model) bool {
 }
 
 // held holds the models for one attempt.
-func (c *core) held(ctx context.Context, models []*model, do func(position uint64) error) error {
+func (c *core) held(ctx context.Context, models, left []*model, do func(position uint64) error) error {
 	ctx, cancel := context.WithTimeout(ctx, holdMost)
 	defer cancel()
-	for _, one := range models {
+	all := slices.Concat(models, left)
+	for _, one := range all {
 		one.hold()
 		defer one.release()
 	}
 	var position uint64
-	for _, one := range models {
+	for _, one := range all {
 		if err := one.rested(ctx); err != nil {
 			return err
 		}
 		position = max(position, one.position())
 	}
-	for _, one := range models {
+	for _, one := range all {
 		one.allow(position)
 	}
 	c.hurry()
-	for _, one := range models {
-		if err := one.waitFor(ctx, c.done, position); err != nil {
+	for _, one := range all {
+		err := one.arrived(ctx, c.done, position)
+		mayStay := one.now().wait != nil && slices.Contains(left, one)
+		if err != nil && !mayStay {
 			return err
 		}
 	}
@@ -138,10 +142,6 @@ func (m *model) rested(ctx context.Context) error {
 		if !busy {
 			return nil
 		}
-		if now.wait != nil {
-			return fault.New(fault.Unavailable, "model_waiting", "the read model %s cannot use its file and tries again: %v", m.name, now.wait).
-				With("model", m.name).With("position", now.at)
-		}
 		select {
 		case <-changed:
 		case <-m.quit:
@@ -151,6 +151,16 @@ func (m *model) rested(ctx context.Context) error {
 				With("model", m.name).With("position", now.at)
 		}
 	}
+}
+
+// arrived returns when a model that is held is at a position. It does not wait for
+// its file.
+func (m *model) arrived(ctx context.Context, closing <-chan struct{}, position uint64) error {
+	if now := m.now(); now.wait != nil && now.at < position {
+		return fault.New(fault.Unavailable, "model_waiting", "the read model %s cannot use its file and tries again: %v", m.name, now.wait).
+			With("model", m.name).With("position", now.at)
+	}
+	return m.waitFor(ctx, closing, position)
 }
 
 // enter waits until the first of the events may be folded. It returns how many of

@@ -292,35 +292,41 @@ func following(batch []*event, at uint64) []*event {
 }
 
 // advance folds the events as far as they may be folded now, and then the rest.
-// It reports false if it has to give some up because of closing.
+// When the file cannot be used it keeps them and tries again; until then it is at
+// rest. It reports false if it has to give some up because of closing.
 func (m *model) advance(closing <-chan struct{}, batch []*event) bool {
 	batch = following(batch, m.position())
-	for len(batch) > 0 && m.stopped() == nil {
+	for pause := firstPause; len(batch) > 0 && m.stopped() == nil; {
 		n := m.enter(closing, batch)
 		if n == 0 {
 			return false
 		}
-		done := m.foldAll(closing, batch[:n])
+		err := m.foldAll(batch[:n])
 		m.leave()
-		if !done {
+		if err == nil {
+			batch, pause = batch[n:], firstPause
+			continue
+		}
+		select {
+		case <-time.NewTimer(pause).C:
+		case <-closing:
 			return false
 		}
-		batch = batch[n:]
+		pause = min(2*pause, longestPause)
 	}
 	return true
 }
 
 // foldAll folds the events. When one of them cannot be applied, it folds those
-// before it and stops. When the file cannot be used it keeps them and tries
-// again, and reports false if it has to give them up because of closing.
-func (m *model) foldAll(closing <-chan struct{}, batch []*event) bool {
+// before it and stops. It fails when the file cannot be used.
+func (m *model) foldAll(batch []*event) error {
 	if at, next := m.position(), batch[0].Position; next != at+1 {
 		m.halt(batch[0], fmt.Errorf("the log yielded position %d after %d", next, at))
-		return true
+		return nil
 	}
 	var bad *event
 	var cause error
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+	for {
 		err := m.commit(batch)
 		if err == nil {
 			break
@@ -334,16 +340,12 @@ func (m *model) foldAll(closing <-chan struct{}, batch []*event) bool {
 			err = cmp.Or(why, err)
 		}
 		m.postpone(err)
-		select {
-		case <-time.NewTimer(pause).C:
-		case <-closing:
-			return false
-		}
+		return err
 	}
 	if bad != nil {
 		m.halt(bad, cause)
 	}
-	return true
+	return nil
 }
 
 // complete makes the indexes of a model that goes no further, so that what it

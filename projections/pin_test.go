@@ -76,7 +76,7 @@ func TestModelsAreHeldAtOnePosition(t *testing.T) {
 	require.True(t, all[0].advance(closing, numbered(60)))
 	go feed(all[1], 60)
 	go feed(all[2], 60)
-	err := c.together(t.Context(), all, func(position uint64) error {
+	err := c.together(t.Context(), all, nil, func(position uint64) error {
 		require.Equal(t, uint64(60), position)
 		for _, one := range all {
 			require.Equal(t, position, one.position())

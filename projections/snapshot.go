@@ -88,7 +88,7 @@ func (m *Models) snapshot(ctx context.Context) (_ *Snapshot, err error) {
 
 // pinTogether pins views of models while these are at one position.
 func (c *core) pinTogether(ctx context.Context, models []*model, views []*view) (position uint64, err error) {
-	err = c.together(ctx, models, func(at uint64) error {
+	err = c.together(ctx, models, nil, func(at uint64) error {
 		position = at
 		for _, v := range views {
 			if err := v.pin(ctx, at); err != nil {

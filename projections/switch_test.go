@@ -266,3 +266,31 @@ func TestAFeedThatHasEndedIsNoMainFeed(t *testing.T) {
 	m := b.models(t)
 	require.False(t, m.JoinsAnEndedFeed())
 }
+
+// A generation that cannot use its file, because that is damaged, say, is switched
+// away from, and does not go on when it can.
+func TestWhatCannotUseItsFileIsSwitchedAwayFrom(t *testing.T) {
+	b, dir := newBook(), t.TempDir()
+	b.record(bolts, atBerlin)
+	m := open(t, b.store, dir)
+	defer m.Close()
+	b.caughtUp(t, m)
+	release := lock(t, dir, "inventory.v1.db")
+	defer release()
+	last := b.record(adjusted(11))
+	require.Contains(t, waiting(t, m, "inventory"), "locked")
+
+	rebuilt(t, m, "inventory")
+	_, err := m.Diff(t.Context(), projections.DiffOptions{})
+	require.Equal(t, "model_waiting", fault.Code(err), "it has not come to where the other one is")
+	_, err = m.Switch(t.Context(), false)
+	require.Equal(t, "nothing_ready", fault.Code(err), "of movements there is none")
+	all, err := m.Switch(t.Context(), false, "inventory")
+	require.NoError(t, err)
+	require.Equal(t, []string{"1 v1 kept", "2 v1 serving"}, generations(t, m, "inventory"))
+	require.Equal(t, []uint64{last - 1, last}, []uint64{all[0].Position, all[1].Position})
+	require.NoError(t, m.WaitFor(soon(t), b.record(adjusted(12))))
+	level, err := m.RetrieveLevel(t.Context(), "lev-b")
+	require.NoError(t, err)
+	require.Equal(t, "12", level.Stocked.String())
+}
