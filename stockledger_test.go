@@ -10,6 +10,7 @@ import (
 
 	"github.com/stockledger/stockledger"
 	"github.com/stockledger/stockledger/commands"
+	"github.com/stockledger/stockledger/domain"
 	"github.com/stockledger/stockledger/events"
 )
 
@@ -64,4 +65,45 @@ func TestSameKeySameAnswerAfterRestart(t *testing.T) {
 	require.True(t, again.Replayed)
 	require.Equal(t, first.Result, again.Result)
 	require.Equal(t, first.Position, again.Position)
+}
+
+// What is in memory must not change with the variables of the program, or later
+// commands and the read models go by what nobody asked for.
+func TestVariablesOfACommandMayBeUsedAgain(t *testing.T) {
+	ledger := open(t, t.TempDir())
+	text, weight, quantity := "first", events.Units(1), events.Units(1)
+	address := events.Address{Address1: "1 Quay", CountryCode: "fr", City: &text}
+	given := domain.Field[string]{Set: true, Value: &text}
+	var last uint64
+	for _, c := range []commands.Command{
+		commands.CreateStockLocations{Locations: []commands.NewLocation{{
+			ID: "paris", LocationAttributes: events.LocationAttributes{Name: "Paris", Address: &address},
+		}}},
+		commands.CreateInventoryItems{Items: []commands.NewItem{{
+			ID: "mug", ItemChanges: domain.ItemChanges{Title: given, Weight: domain.Field[events.Quantity]{Set: true, Value: &weight}},
+			LocationLevels: []commands.ItemLevel{{LocationID: "paris", Stocked: events.Units(3)}},
+		}}},
+		commands.CreateReservations{Reservations: []commands.NewReservation{{
+			ID: "r", LevelName: commands.LevelName{InventoryItemID: "mug", LocationID: "paris"}, Quantity: &quantity,
+			LineItemID: &text, Description: &text, ExternalID: &text, CreatedBy: &text,
+		}}},
+		commands.UpdateReservations{Updates: []commands.ReservationUpdate{{ID: "r", LineItemID: given}}},
+	} {
+		text, weight, quantity = "first", events.Units(1), events.Units(1)
+		answer, err := ledger.Do(t.Context(), commands.Envelope{}, c)
+		require.NoError(t, err)
+		text, weight, quantity = "second", events.Units(2), events.Units(2)
+		last = answer.Position
+	}
+	require.NoError(t, ledger.Models().WaitFor(t.Context(), last))
+	report, err := ledger.Verify(t.Context(), nil)
+	require.NoError(t, err)
+	require.Empty(t, report.Findings)
+
+	changed, err := ledger.DoJSON(t.Context(), commands.Envelope{}, "update-inventory-items", []byte(`{"id":"mug","material":"clay"}`))
+	require.NoError(t, err)
+	require.Contains(t, string(changed.Result), `"weight":1`)
+	released, err := ledger.DoJSON(t.Context(), commands.Envelope{}, "delete-reservations-by-line-item", []byte(`"first"`))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"ids":["r"]}`, string(released.Result))
 }

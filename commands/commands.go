@@ -45,7 +45,7 @@ type Answer struct {
 	Position uint64          `json:"position"`
 	Replayed bool            `json:"replayed"` // the command had been carried out before
 	DryRun   bool            `json:"dry_run"`
-	Result   json.RawMessage `json:"result"`
+	Result   json.RawMessage `json:"result"` // also kept for retries, so not to be changed
 }
 
 // Command is one of the commands of this package.

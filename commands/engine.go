@@ -189,7 +189,8 @@ func (e *Engine) Failed() <-chan struct{} { return e.failed }
 // Do carries out a command and returns once its effect is durable, or it is
 // refused. A refusal is a *fault.Error and means that nothing happened. When ctx
 // ends first the outcome is unknown, and the error says so; sending the command
-// again with the same key tells.
+// again with the same key tells. The command may still be read then, so what it
+// is made of must not be changed; after any other answer it may be.
 func (e *Engine) Do(ctx context.Context, env Envelope, command Command) (Answer, error) {
 	if err := first(env.check(), command.check()); err != nil {
 		return Answer{}, err

@@ -31,3 +31,12 @@ func (f *Field[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	f.Set, f.Value = true, nil
 	return json.UnmarshalDecode(dec, &f.Value)
 }
+
+// copied is a pointer to a value of its own. Facts are kept, and whoever asked for
+// them may use his variables again.
+func copied[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	return new(*p)
+}

@@ -216,7 +216,7 @@ func lay[T comparable](f Field[T], target **T) bool {
 	if !f.Set {
 		return false
 	}
-	*target = f.Value
+	*target = copied(f.Value)
 	return (old == nil) != (f.Value == nil) || old != nil && *old != *f.Value
 }
 
@@ -225,7 +225,7 @@ func layQuantity(f Field[events.Quantity], target **events.Quantity) bool {
 	if !f.Set {
 		return false
 	}
-	*target = f.Value
+	*target = copied(f.Value)
 	return (old == nil) != (f.Value == nil) || old != nil && !old.Equal(*f.Value)
 }
 

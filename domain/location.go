@@ -188,6 +188,9 @@ func tidyAddress(a *events.Address) (*events.Address, error) {
 		return nil, nil
 	}
 	tidy := *a
+	for _, text := range []**string{&tidy.Address2, &tidy.Company, &tidy.City, &tidy.Phone, &tidy.PostalCode, &tidy.Province} {
+		*text = copied(*text)
+	}
 	var err error
 	if tidy.Metadata, err = mergeMetadata(nil, a.Metadata); err != nil {
 		return nil, invalid("address.metadata", "invalid_metadata", "address.metadata must be a JSON object or null")

@@ -38,6 +38,9 @@ func (it *Item) Reserve(item string, n NewReservation, expect *Expect) ([]events
 	if n.Details.Metadata, err = mergeMetadata(nil, n.Details.Metadata); err != nil {
 		return nil, err
 	}
+	for _, text := range []**string{&n.Details.LineItemID, &n.Details.Description, &n.Details.ExternalID, &n.Details.CreatedBy} {
+		*text = copied(*text)
+	}
 	after, err := it.mayReserve(item, l, n.Quantity, n.Details.AllowBackorder)
 	if err != nil {
 		return nil, err
