@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/events/sqlitestore"
@@ -69,7 +71,8 @@ type Ledger struct {
 	store  events.Store
 	models *projections.Models
 	engine *commands.Engine
-	began  uint64 // where the log ended when the ledger was opened
+	lock   *flock.Flock // of Dir, when there is no log in it whose lock it would be
+	began  uint64       // where the log ended when the ledger was opened
 
 	snapshots *snapshots.File
 	refusals  *refusals.Log
@@ -104,6 +107,8 @@ func (l *Ledger) open(ctx context.Context, config Config) error {
 			return err
 		}
 		l.store = store
+	} else if err := l.occupy(config.Dir); err != nil {
+		return err
 	}
 	var err error
 	if l.models, err = projections.Open(ctx, projections.Config{
@@ -132,6 +137,21 @@ func (l *Ledger) open(ctx context.Context, config Config) error {
 	if config.Walk {
 		l.walker = audit.StartWalker(audit.WalkerConfig{Store: l.store, Models: l.models, Logger: config.Logger})
 	}
+	return nil
+}
+
+// occupy takes a data directory whose log is elsewhere. Two that fold into the same
+// read models would spoil them.
+func (l *Ledger) occupy(dir string) error {
+	lock := flock.New(filepath.Join(dir, "ledger.lock"))
+	held, err := lock.TryLock()
+	if err != nil {
+		return fmt.Errorf("lock the data directory: %w", err)
+	}
+	if !held {
+		return fmt.Errorf("the data directory %s is %w; every ledger has one of its own", dir, events.ErrInUse)
+	}
+	l.lock = lock
 	return nil
 }
 
@@ -291,6 +311,9 @@ func (l *Ledger) Close() error {
 	}
 	if l.store != nil {
 		errs = append(errs, l.store.Close())
+	}
+	if l.lock != nil {
+		errs = append(errs, l.lock.Unlock())
 	}
 	return errors.Join(errs...)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/domain"
 	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/events/memstore"
 )
 
 func open(t *testing.T, dir string) *stockledger.Ledger {
@@ -34,6 +35,33 @@ func TestSecondProcessOnTheSameDirectoryIsRefusedByName(t *testing.T) {
 	_, err := stockledger.Open(t.Context(), quiet(dir))
 	require.ErrorIs(t, err, events.ErrInUse)
 	require.ErrorContains(t, err, filepath.Join(dir, "log.db"))
+}
+
+// borrowed is a store that others go on using.
+type borrowed struct{ events.Store }
+
+func (borrowed) Close() error { return nil }
+
+// With a log that several have open, the directory is still one ledger's: its read
+// models stopped when two folded into them.
+func TestSecondLedgerInTheDirectoryOfAnotherIsRefused(t *testing.T) {
+	store := memstore.New()
+	defer store.Close()
+	config := quiet(t.TempDir())
+	config.Store = borrowed{store}
+	first, err := stockledger.Open(t.Context(), config)
+	require.NoError(t, err)
+	_, err = stockledger.Open(t.Context(), config)
+	require.ErrorIs(t, err, events.ErrInUse)
+	require.ErrorContains(t, err, config.Dir)
+
+	answer, err := first.DoJSON(t.Context(), commands.Envelope{}, "create-inventory-items", []byte(newMug))
+	require.NoError(t, err)
+	require.NoError(t, first.Models().WaitFor(t.Context(), answer.Position))
+	require.NoError(t, first.Close())
+	next, err := stockledger.Open(t.Context(), config)
+	require.NoError(t, err)
+	require.NoError(t, next.Close())
 }
 
 func TestReadModelsOfAnotherLogAreRefused(t *testing.T) {
