@@ -101,6 +101,10 @@ func (l *Ledger) open(ctx context.Context, config Config) error {
 	if err := os.MkdirAll(config.Dir, 0o750); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
+	var err error
+	if config.Dir, err = filepath.Abs(config.Dir); err != nil { // files in it are opened later, too
+		return fmt.Errorf("data directory: %w", err)
+	}
 	if l.store == nil {
 		store, err := sqlitestore.Open(filepath.Join(config.Dir, "log.db"))
 		if err != nil {
@@ -110,7 +114,6 @@ func (l *Ledger) open(ctx context.Context, config Config) error {
 	} else if err := l.occupy(config.Dir); err != nil {
 		return err
 	}
-	var err error
 	if l.models, err = projections.Open(ctx, projections.Config{
 		Dir: filepath.Join(config.Dir, "models"), Store: l.store, Logger: config.Logger,
 		Planted: config.Planted, HoldRebuilt: config.HoldRebuilt,

@@ -13,6 +13,7 @@ import (
 	"github.com/stockledger/stockledger/domain"
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/events/memstore"
+	"github.com/stockledger/stockledger/internal/fault"
 )
 
 func open(t *testing.T, dir string) *stockledger.Ledger {
@@ -35,6 +36,32 @@ func TestSecondProcessOnTheSameDirectoryIsRefusedByName(t *testing.T) {
 	_, err := stockledger.Open(t.Context(), quiet(dir))
 	require.ErrorIs(t, err, events.ErrInUse)
 	require.ErrorContains(t, err, filepath.Join(dir, "log.db"))
+}
+
+// What is opened only when it is needed must be where the rest is: the record of
+// refusals and new generations of the read models.
+func TestProgramMayChangeItsDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	ledger := open(t, "data")
+	t.Chdir(t.TempDir())
+	answer, err := ledger.DoJSON(t.Context(), commands.Envelope{}, "create-inventory-items", []byte(newMug))
+	require.NoError(t, err)
+	_, err = ledger.DoJSON(t.Context(), commands.Envelope{}, "create-inventory-items", []byte(newMug))
+	require.Equal(t, "item_exists", fault.Code(err))
+	require.Len(t, refusals(t, ledger, `{}`), 1)
+
+	_, err = ledger.Models().Rebuild(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, ledger.Models().WaitFor(t.Context(), answer.Position))
+	report, err := ledger.Verify(t.Context(), nil)
+	require.NoError(t, err)
+	require.Empty(t, report.Findings)
+}
+
+func TestNoDirectoryIsRefused(t *testing.T) {
+	t.Chdir(t.TempDir())
+	_, err := stockledger.Open(t.Context(), quiet(""))
+	require.ErrorContains(t, err, "data directory")
 }
 
 // borrowed is a store that others go on using.
