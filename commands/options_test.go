@@ -1,12 +1,14 @@
 package commands_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/stockledger/stockledger/commands"
+	"github.com/stockledger/stockledger/internal/fault"
 )
 
 // What only programs can ask for beside the body of a command.
@@ -77,4 +79,18 @@ func TestOptionsThatAreNotInABody(t *testing.T) {
 		})
 	}
 	s.agreesWithTheLog()
+}
+
+// A Go program can send what no JSON body has in it.
+func TestMetadataThatIsNoJSONIsRefused(t *testing.T) {
+	s := newShop(t)
+	s.do("create-inventory-items", `{"id":"cup"}`)
+	before := s.head()
+	for _, metadata := range []string{``, `{bad`, `{"a":1} b`, `{"a":1,"a":2}`, "{\"a\":\"\xff\"}"} {
+		_, err := s.Do(t.Context(), commands.Envelope{}, commands.CreateInventoryLevels{Levels: []commands.NewLevel{
+			{InventoryItemID: "cup", LocationID: "paris", Metadata: json.RawMessage(metadata)},
+		}})
+		require.Equal(t, "invalid_metadata", fault.Code(err), "%q: %v", metadata, err)
+	}
+	require.Equal(t, before, s.head())
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	stdjson "encoding/json"
-	"fmt"
 	"slices"
 	"sync"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/stockledger/stockledger/events"
+	"github.com/stockledger/stockledger/internal/fault"
 )
 
 // The answers and the digests of the commands that ledgers are full of are written
@@ -98,7 +98,8 @@ func digest(c Command) (string, error) {
 	if !known {
 		body, err := json.Marshal(c, json.Deterministic(true), jsontext.ReorderRawObjects(true))
 		if err != nil {
-			return "", fmt.Errorf("digest of %s: %w", c.Name(), err)
+			// Texts are checked by now, so it is a document that only a Go program can send.
+			return "", fault.New(fault.Invalid, "invalid_metadata", "metadata is not well-formed JSON: %v", err).With("field", "metadata")
 		}
 		text = slices.Concat([]byte(c.Name()), []byte{0}, body)
 	}
