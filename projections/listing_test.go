@@ -91,7 +91,6 @@ func TestRelations(t *testing.T) {
 	}
 }
 
-// What makes no sense is refused, with its name.
 // What a person reads who sent something that cannot be.
 func TestRefusalsSayWhatWasSent(t *testing.T) {
 	m := warehouse().models(t)
@@ -107,6 +106,7 @@ func TestRefusalsSayWhatWasSent(t *testing.T) {
 	}
 }
 
+// What makes no sense is refused, with its name.
 func TestListsRefuse(t *testing.T) {
 	m := warehouse().models(t)
 	deep := strings.Repeat(`{"$not":`, 40) + `{}` + strings.Repeat(`}`, 40)
