@@ -68,6 +68,16 @@ func (m Meta) EffectiveAt() time.Time {
 // Last reports whether the event is the last of its commit.
 func (m Meta) Last() bool { return m.Part == m.Parts }
 
+// MicrosUp is an instant in microseconds, rounded up. Events are recorded at whole
+// microseconds, so the same ones are at or after it, and before it.
+func MicrosUp(t time.Time) int64 {
+	micros := t.UnixMicro()
+	if t.After(time.UnixMicro(micros)) {
+		micros++
+	}
+	return micros
+}
+
 // A Hash is one link of a stream's chain; see [Recorded.Link]. The zero Hash
 // precedes the first event of every stream.
 type Hash [sha256.Size]byte

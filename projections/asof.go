@@ -549,9 +549,3 @@ func (q *AsOf) readCursor(horizon int64) (after, known int64, err error) {
 	}
 	return c.After, c.Horizon, nil
 }
-
-// isTimeError reports whether a time could not be read.
-func isTimeError(err error) bool {
-	_, ok := errors.AsType[*time.ParseError](err)
-	return ok
-}

@@ -280,14 +280,14 @@ func (s *inquiry) bound(ctx context.Context) error {
 		last = int64(s.Before) - 1
 	}
 	if s.RecordedFrom != nil {
-		position, err := s.positionAt(ctx, microsUp(*s.RecordedFrom)-1)
+		position, err := s.positionAt(ctx, events.MicrosUp(*s.RecordedFrom)-1)
 		if err != nil {
 			return err
 		}
 		after = max(after, uint64(position))
 	}
 	if s.RecordedBefore != nil {
-		position, err := s.positionAt(ctx, microsUp(*s.RecordedBefore)-1)
+		position, err := s.positionAt(ctx, events.MicrosUp(*s.RecordedBefore)-1)
 		if err != nil {
 			return err
 		}
@@ -296,25 +296,16 @@ func (s *inquiry) bound(ctx context.Context) error {
 	s.after, s.before = lastID(int64(after)), lastID(last)+1
 	s.from, s.to = math.MinInt64+1, math.MaxInt64
 	if s.EffectiveFrom != nil {
-		s.from = microsUp(*s.EffectiveFrom)
+		s.from = events.MicrosUp(*s.EffectiveFrom)
 	}
 	if s.EffectiveBefore != nil {
-		s.to = microsUp(*s.EffectiveBefore)
+		s.to = events.MicrosUp(*s.EffectiveBefore)
 	}
 	return nil
 }
 
 // lastID is the greatest id that a movement of the event at a position can have.
 func lastID(position int64) int64 { return 2*position + 1 }
-
-// microsUp is an instant in microseconds, rounded up.
-func microsUp(t time.Time) int64 {
-	micros := t.UnixMicro()
-	if t.After(time.UnixMicro(micros)) {
-		micros++
-	}
-	return micros
-}
 
 // A lead is a way to walk through movements in the order of their ids, by an
 // index: once for each of its sources. What it does not look at is checked for

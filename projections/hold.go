@@ -82,10 +82,13 @@ func (c *core) held(ctx context.Context, models, left []*model, do func(position
 		one.allow(position)
 	}
 	c.hurry()
-	for _, one := range all {
-		err := one.arrived(ctx, c.done, position)
-		mayStay := one.now().wait != nil && slices.Contains(left, one)
-		if err != nil && !mayStay {
+	for _, one := range models {
+		if err := one.arrived(ctx, c.done, position); err != nil {
+			return err
+		}
+	}
+	for _, one := range left {
+		if err := one.arrived(ctx, c.done, position); err != nil && one.now().wait == nil {
 			return err
 		}
 	}

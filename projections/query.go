@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -261,29 +259,12 @@ func required(field, value string) error {
 	return nil
 }
 
-func cannotBe(field, kind string) error {
-	if field == "" {
-		return fault.New(fault.Invalid, "invalid_type", "Expected type: 'object', got: '%s'", kind).With("field", field)
-	}
-	return fault.New(fault.Invalid, "invalid_type", "Field '%s' cannot be of type '%s'", field, kind).With("field", field)
-}
-
 // decodeFault says in the words of every transport why a body cannot be read.
 func decodeFault(err error) error {
-	semantic, ok := errors.AsType[*json.SemanticError](err)
-	if !ok {
-		return fault.New(fault.Invalid, "malformed_json", "the body is not well-formed JSON: %v", err)
-	}
-	field := strings.Join(slices.Collect(semantic.JSONPointer.Tokens()), ".")
-	switch {
-	case errors.Is(err, json.ErrUnknownName):
-		return unknownField(field)
-	case errors.Is(err, events.ErrQuantity):
+	refused := fault.Unreadable(err)
+	if semantic, ok := errors.AsType[*json.SemanticError](err); ok && errors.Is(err, events.ErrQuantity) {
+		field := refused.Details["field"]
 		return fault.New(fault.Invalid, "invalid_quantity", "Field '%s': %v", field, semantic.Err).With("field", field)
-	case isTimeError(err):
-		return fault.New(fault.Invalid, "invalid_time", "Field '%s': send a time as in RFC 3339, such as 2026-01-31T13:45:00Z", field).
-			With("field", field)
-	default:
-		return cannotBe(field, fault.JSONType(semantic.JSONKind))
 	}
+	return refused
 }

@@ -535,7 +535,7 @@ func (col column) bound(operator string, value any) (any, error) {
 	}
 	at, err := col.instant(value)
 	if operator == "gte" || operator == "lt" {
-		return microsUp(at), err
+		return events.MicrosUp(at), err
 	}
 	return at.UnixMicro(), err
 }

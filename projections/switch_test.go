@@ -270,15 +270,8 @@ func TestAFeedThatHasEndedIsNoMainFeed(t *testing.T) {
 // A generation that cannot use its file, because that is damaged, say, is switched
 // away from, and does not go on when it can.
 func TestWhatCannotUseItsFileIsSwitchedAwayFrom(t *testing.T) {
-	b, dir := newBook(), t.TempDir()
-	b.record(bolts, atBerlin)
-	m := open(t, b.store, dir)
-	defer m.Close()
-	b.caughtUp(t, m)
-	release := lock(t, dir, "inventory.v1.db")
+	b, m, last, release := locked(t)
 	defer release()
-	last := b.record(adjusted(11))
-	require.Contains(t, waiting(t, m, "inventory"), "locked")
 
 	rebuilt(t, m, "inventory")
 	_, err := m.Diff(t.Context(), projections.DiffOptions{})

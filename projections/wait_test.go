@@ -48,18 +48,25 @@ func waiting(t *testing.T, m *projections.Models, name string) (why string) {
 	return why
 }
 
+// locked is a book of three events whose inventory model has two, as its file is
+// locked until it is released.
+func locked(t *testing.T) (b *book, m *projections.Models, last uint64, release func()) {
+	t.Helper()
+	b, dir := newBook(), t.TempDir()
+	b.record(bolts, atBerlin)
+	m = open(t, b.store, dir)
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	b.caughtUp(t, m)
+	release = lock(t, dir, "inventory.v1.db")
+	last = b.record(adjusted(11))
+	require.Contains(t, waiting(t, m, "inventory"), "locked")
+	return b, m, last, release
+}
+
 // A model whose file is locked waits, whatever happens meanwhile; the other goes
 // on, however much that is, and so does it when the lock is gone.
 func TestLockedModelWaitsAlone(t *testing.T) {
-	b, dir := newBook(), t.TempDir()
-	b.record(bolts, atBerlin)
-	m := open(t, b.store, dir)
-	defer m.Close()
-	b.caughtUp(t, m)
-
-	release := lock(t, dir, "inventory.v1.db")
-	last := b.record(adjusted(11))
-	require.Contains(t, waiting(t, m, "inventory"), "locked")
+	b, m, last, release := locked(t)
 	for n := range int64(100) { // many more batches than may wait for a model
 		last = b.record(adjusted(12 + n))
 		_, err := m.Query(soon(t), "list-commands", []byte(asJSON(t, map[string]any{"after": last})))

@@ -77,27 +77,6 @@ func (e *Error) With(name string, value any) *Error {
 // Error implements error.
 func (e *Error) Error() string { return e.Message }
 
-// JSONType is what people call a JSON value of a kind, which is its first byte, a 0
-// for every number.
-func JSONType[K ~byte](kind K) string {
-	switch kind {
-	case '{':
-		return "object"
-	case '[':
-		return "array"
-	case '"':
-		return "string"
-	case 't', 'f':
-		return "boolean"
-	case 'n':
-		return "null"
-	case '0':
-		return "number"
-	default:
-		return "value"
-	}
-}
-
 // Of finds the Error in err. An error that holds none is Internal, but for the
 // end of a context, which is Unavailable: the request may yet be carried out.
 func Of(err error) *Error {

@@ -65,11 +65,16 @@ type problem struct {
 	Message string `json:"message"`
 }
 
-func (a *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	switch fault.Of(err).Kind {
-	case fault.Internal:
+// tell logs a failure of ours, of which the answer does not say much.
+func (a *api) tell(r *http.Request, err error) {
+	if fault.Of(err).Kind == fault.Internal {
 		a.logger.ErrorContext(r.Context(), "a request failed", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("err", err))
-	case fault.Unavailable:
+	}
+}
+
+func (a *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	a.tell(r, err)
+	if fault.Of(err).Kind == fault.Unavailable {
 		w.Header().Set("Retry-After", "1")
 	}
 	body, failed := json.Marshal(problemOf(err))
@@ -160,14 +165,9 @@ func (c *call) do(command commands.Command, then func(result []byte) (any, error
 	return then(answer.Result)
 }
 
-// madeID is the id of the one row of a command's result. The rest of it is not read:
-// sums may have more digits than quantities are read with.
-func madeID(result []byte) (string, error) {
-	var rows [1]struct {
-		ID string `json:"id"`
-	}
-	err := json.Unmarshal(result, &rows)
-	return rows[0].ID, err
+// rows reads the rows of a command's result.
+func rows[R any](result []byte) (all []R, err error) {
+	return all, json.Unmarshal(result, &all)
 }
 
 // named reads the ids that a command answered with.

@@ -374,9 +374,7 @@ func startExport(c *call) (any, error) {
 func (a *api) downloadExport(w http.ResponseWriter, r *http.Request) {
 	file, err := a.exports.open(r.PathValue("id"))
 	if err != nil {
-		if fault.Of(err).Kind == fault.Internal { // of which the answer says that the log says more
-			a.logger.ErrorContext(r.Context(), "a request failed", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("err", err))
-		}
+		a.tell(r, err)
 		if err := httpapi.WriteJSON(w, httpapi.Status(err), fault.Public(err)); err != nil {
 			a.refuse(w, r, err)
 		}

@@ -124,11 +124,11 @@ func createItem(c *call) (any, error) {
 	}
 	create := commands.CreateInventoryItems{Items: []commands.NewItem{item}, KnownLocations: true}
 	return c.do(create, func(result []byte) (any, error) {
-		id, err := madeID(result)
+		made, err := rows[commands.ItemRow](result)
 		if err != nil {
 			return nil, err
 		}
-		return c.answerItem(id, s)
+		return c.answerItem(made[0].ID, s)
 	})
 }
 

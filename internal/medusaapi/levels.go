@@ -232,7 +232,7 @@ func batchAnyLevels(c *call) (any, error) {
 func (c *call) batchLevels(batch commands.BatchInventoryItemLevels) (any, error) {
 	batch.IgnoreUnknown = true
 	answer, err := c.do(batch, func(result []byte) (any, error) {
-		var done batchDone
+		var done commands.BatchResult
 		if err := json.Unmarshal(result, &done); err != nil {
 			return nil, err
 		}
@@ -255,13 +255,7 @@ func (c *call) batchRefused(err error, batch commands.BatchInventoryItemLevels) 
 	return noSuchItem(err)
 }
 
-// A batchDone is what is read of the result of a batch.
-type batchDone struct {
-	Created []decidedRow `json:"created"`
-	Updated []decidedRow `json:"updated"`
-}
-
-func (c *call) levelsDone(done batchDone, deleted []string) (any, error) {
+func (c *call) levelsDone(done commands.BatchResult, deleted []string) (any, error) {
 	s := newSelection()
 	bareLevel.chooseAll(s)
 	created, err := each(s, mapped(done.Created, decidedLevel))

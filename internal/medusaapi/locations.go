@@ -169,11 +169,11 @@ func createLocation(c *call) (any, error) {
 		return nil, invalid("Invalid request: an address belongs to its location here; send address instead of address_id")
 	}
 	return c.do(commands.CreateStockLocations{Locations: []commands.NewLocation{asked.NewLocation}}, func(result []byte) (any, error) {
-		id, err := madeID(result)
+		made, err := rows[commands.LocationRow](result)
 		if err != nil {
 			return nil, err
 		}
-		return c.answerLocation(id, s)
+		return c.answerLocation(made[0].ID, s)
 	})
 }
 

@@ -109,10 +109,11 @@ func retrieveReservation(c *call) (any, error) {
 }
 
 func (c *call) answerReservation(result []byte, s *selection) (any, error) {
-	id, err := madeID(result)
+	made, err := rows[commands.ReservationRow](result)
 	if err != nil {
 		return nil, err
 	}
+	id := made[0].ID
 	reservation, found, err := c.readReservation(id, s, false)
 	if err == nil && !found { // let go of since
 		reservation, found, err = c.readReservation(id, s, true)

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/stockledger/stockledger/commands"
 	"github.com/stockledger/stockledger/events"
 	"github.com/stockledger/stockledger/projections"
@@ -241,17 +239,11 @@ func levelWithAll(row projections.LevelRow) Level {
 	return l
 }
 
-// A decidedRow is a level as a command answered with it. What is available may have
-// more digits than quantities are read with, and is not read.
-type decidedRow struct {
-	commands.LevelRow
-	Available jsontext.Value `json:"available_quantity"`
-}
-
-func decidedLevel(r decidedRow) Level {
+// decidedLevel is a level as a command answered with it.
+func decidedLevel(r commands.LevelRow) Level {
 	return Level{
 		ID: r.ID, ItemID: r.InventoryItemID, LocationID: r.LocationID, Stocked: r.StockedQuantity, Reserved: r.ReservedQuantity,
-		Incoming: r.IncomingQuantity, Available: r.StockedQuantity.Minus(r.ReservedQuantity), Metadata: r.Metadata,
+		Incoming: r.IncomingQuantity, Available: r.AvailableQuantity, Metadata: r.Metadata,
 		Created: r.CreatedAt, Updated: r.UpdatedAt, Deleted: r.DeletedAt,
 	}
 }

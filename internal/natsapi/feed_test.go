@@ -338,23 +338,26 @@ func (l late) Head(ctx context.Context) (uint64, error) {
 	return l.Store.Head(ctx)
 }
 
-func TestAFeedThatIsAheadOfTheLogForAMomentGoesOn(t *testing.T) {
+// fed is a shop whose feed had what its log has when it was closed.
+func fed(t *testing.T) *shop {
+	t.Helper()
 	s := open(t)
 	f := serveFeed(t, connect(t, s.server), s.ledger.Events())
 	s.command(t, "create-inventory-items", mug)
 	caughtUp(t, f, s.ledger.Events())
 	require.NoError(t, f.Close())
-	f = serveFeed(t, connect(t, s.server), late{s.ledger.Events(), new(atomic.Int32)})
+	return s
+}
+
+func TestAFeedThatIsAheadOfTheLogForAMomentGoesOn(t *testing.T) {
+	s := fed(t)
+	f := serveFeed(t, connect(t, s.server), late{s.ledger.Events(), new(atomic.Int32)})
 	s.command(t, "adjust-inventory-levels", oneOn)
 	caughtUp(t, f, s.ledger.Events())
 }
 
 func TestAFeedThatKnowsMoreThanTheLogIsRefused(t *testing.T) {
-	s := open(t)
-	f := serveFeed(t, connect(t, s.server), s.ledger.Events())
-	s.command(t, "create-inventory-items", mug)
-	caughtUp(t, f, s.ledger.Events())
-	require.NoError(t, f.Close())
+	s := fed(t)
 	_, err := natsapi.ServeFeed(within(t), natsapi.FeedConfig{Conn: connect(t, s.server), Log: shorter{s.ledger.Events()}, Logger: quiet})
 	require.ErrorIs(t, err, events.ErrOtherLog)
 	require.ErrorContains(t, err, "it has 2 events, and the log has 1")

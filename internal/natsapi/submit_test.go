@@ -208,6 +208,25 @@ func TestALostAnswerIsFoundAgain(t *testing.T) {
 	require.Equal(t, "9", stocked(t, s.ledger, "mug"))
 }
 
+// submitted submits oneOff with the key k. What it returns stores a refusal of it.
+func submitted(t *testing.T, js jetstream.JetStream) (refused func()) {
+	t.Helper()
+	ack, err := js.PublishMsg(within(t), &nats.Msg{
+		Subject: "inventory.submit.adjust-inventory-levels", Data: []byte(oneOff), Header: nats.Header{"Idempotency-Key": {"k"}},
+	})
+	require.NoError(t, err)
+	stream, err := js.Stream(within(t), submitStream)
+	require.NoError(t, err)
+	id := stream.CachedInfo().Config.Metadata["stockledger-stream-id"]
+	return func() {
+		_, err := js.PublishMsg(within(t), &nats.Msg{
+			Subject: "inventory.result.k", Data: []byte(`{"command_id":"k","status":"refused","refusal":{"code":"x"}}`),
+			Header: nats.Header{"Submission": {fmt.Sprintf("%s-%d", id, ack.Sequence)}},
+		})
+		require.NoError(t, err)
+	}
+}
+
 func TestARefusalIsFinal(t *testing.T) {
 	s := open(t)
 	s.command(t, "create-inventory-items", mug)
@@ -222,19 +241,9 @@ func TestARefusalIsFinal(t *testing.T) {
 		}}
 	})
 	js := s.js(t)
-	ack, err := js.PublishMsg(within(t), &nats.Msg{
-		Subject: "inventory.submit.adjust-inventory-levels", Data: []byte(oneOff), Header: nats.Header{"Idempotency-Key": {"k"}},
-	})
-	require.NoError(t, err)
+	refused := submitted(t, js)
 	<-begun
-	// As if the process had ended between storing the refusal and the queue's acknowledgement.
-	stream, err := js.Stream(within(t), submitStream)
-	require.NoError(t, err)
-	_, err = js.PublishMsg(within(t), &nats.Msg{
-		Subject: "inventory.result.k", Data: []byte(`{"command_id":"k","status":"refused","refusal":{"code":"x"}}`),
-		Header: nats.Header{"Submission": {fmt.Sprintf("%s-%d", stream.CachedInfo().Config.Metadata["stockledger-stream-id"], ack.Sequence)}},
-	})
-	require.NoError(t, err)
+	refused() // as if the process had ended between storing the refusal and the queue's acknowledgement
 	close(goOn)
 	s.drained(t)
 	require.EqualValues(t, 1, tries.Load())
@@ -259,13 +268,8 @@ func TestARefusalThatCannotBeReadIsFinalToo(t *testing.T) {
 		}}
 	})
 	js := s.js(t)
-	ack, err := js.PublishMsg(within(t), &nats.Msg{
-		Subject: "inventory.submit.adjust-inventory-levels", Data: []byte(oneOff), Header: nats.Header{"Idempotency-Key": {"k"}},
-	})
-	require.NoError(t, err)
+	refused := submitted(t, js)
 	<-begun
-	stream, err := js.Stream(within(t), submitStream)
-	require.NoError(t, err)
 	results, err := js.Stream(within(t), resultStream)
 	require.NoError(t, err)
 	config := results.CachedInfo().Config
@@ -282,11 +286,7 @@ func TestARefusalThatCannotBeReadIsFinalToo(t *testing.T) {
 
 	_, err = js.CreateStream(within(t), config)
 	require.NoError(t, err)
-	_, err = js.PublishMsg(within(t), &nats.Msg{
-		Subject: "inventory.result.k", Data: []byte(`{"command_id":"k","status":"refused","refusal":{"code":"x"}}`),
-		Header: nats.Header{"Submission": {fmt.Sprintf("%s-%d", stream.CachedInfo().Config.Metadata["stockledger-stream-id"], ack.Sequence)}},
-	})
-	require.NoError(t, err)
+	refused()
 	s.drained(t)
 	require.EqualValues(t, 1, tries.Load())
 	require.Equal(t, natsapi.Refused, s.await(t, "k").Status)

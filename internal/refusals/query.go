@@ -7,7 +7,6 @@ import (
 	"database/sql"
 	"encoding/base64"
 	stdjson "encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -71,7 +70,7 @@ func ask[P interface{ check() error }, R any](
 		body = []byte("{}")
 	}
 	if err := json.Unmarshal(body, &asked, json.RejectUnknownMembers(true)); err != nil {
-		return nil, decodeFault(err)
+		return nil, fault.Unreadable(err)
 	}
 	if err := asked.check(); err != nil {
 		return nil, err
@@ -164,21 +163,11 @@ func (c *condition) is(column string, texts Texts) {
 
 func (c *condition) within(from, before time.Time) {
 	if !from.IsZero() {
-		c.and(`recorded_at >= ?`, microsUp(from))
+		c.and(`recorded_at >= ?`, events.MicrosUp(from))
 	}
 	if !before.IsZero() {
-		c.and(`recorded_at < ?`, microsUp(before))
+		c.and(`recorded_at < ?`, events.MicrosUp(before))
 	}
-}
-
-// microsUp is an instant in microseconds, rounded up, as what is recorded has no
-// more digits: the same refusals are from it on, and before it.
-func microsUp(t time.Time) int64 {
-	micros := t.UnixMicro()
-	if t.After(time.UnixMicro(micros)) {
-		micros++
-	}
-	return micros
 }
 
 // query is the whole statement. All it puts together are constants.
@@ -366,7 +355,7 @@ func (f *file) byDay(ctx context.Context, asked Counts, most int) ([]Counted, er
 		c.and(`day >= ?`, asked.From.Unix()/secondsOfDay)
 	}
 	if !asked.Before.IsZero() {
-		c.and(`day * 86400000000 < ?`, microsUp(asked.Before))
+		c.and(`day * 86400000000 < ?`, events.MicrosUp(asked.Before))
 	}
 	c.args = append(c.args, most)
 	text := c.query(`SELECT day, command, code, count, detailed FROM counts`, ` ORDER BY day DESC, command, code LIMIT ?`)
@@ -429,28 +418,4 @@ func (f *file) byItem(ctx context.Context, asked Counts) ([]Counted, error) {
 	}
 	slices.SortStableFunc(all, func(a, b Counted) int { return cmp.Compare(b.Count, a.Count) })
 	return all, rows.Err()
-}
-
-// decodeFault says in the words of every query why a body cannot be read.
-func decodeFault(err error) error {
-	semantic, ok := errors.AsType[*json.SemanticError](err)
-	if !ok {
-		return fault.New(fault.Invalid, "malformed_json", "the body is not well-formed JSON: %v", err)
-	}
-	field := strings.Join(slices.Collect(semantic.JSONPointer.Tokens()), ".")
-	if errors.Is(err, json.ErrUnknownName) {
-		return fault.New(fault.Invalid, "unknown_field", "Unrecognized fields: '%s'", field).With("field", field)
-	}
-	if _, unreadable := errors.AsType[*time.ParseError](err); unreadable {
-		return fault.New(fault.Invalid, "invalid_time", "Field '%s': send a time as in RFC 3339, such as 2026-01-31T13:45:00Z", field).
-			With("field", field)
-	}
-	return cannotBe(field, fault.JSONType(semantic.JSONKind))
-}
-
-func cannotBe(field, kind string) error {
-	if field == "" {
-		return fault.New(fault.Invalid, "invalid_type", "Expected type: 'object', got: '%s'", kind).With("field", field)
-	}
-	return fault.New(fault.Invalid, "invalid_type", "Field '%s' cannot be of type '%s'", field, kind).With("field", field)
 }
